@@ -1,0 +1,276 @@
+//! What the tests share: trees that can be changed and written, and the trees of real machines.
+
+use crate::fdt::{Fdt, Step};
+
+/// One CPU, 512 MiB, Cortex-A72.
+pub const CPUS1_512M: &[u8] = include_bytes!("../tests/fixtures/virt-cpus1-512m.dtb");
+/// Four CPUs, 2 GiB.
+pub const CPUS4_2G: &[u8] = include_bytes!("../tests/fixtures/virt-cpus4-2g.dtb");
+/// Eight CPUs, 8 GiB, an SMMU.
+pub const CPUS8_8G: &[u8] = include_bytes!("../tests/fixtures/virt-cpus8-8g-smmu.dtb");
+/// Two NUMA nodes: two memory nodes that touch.
+pub const NUMA: &[u8] = include_bytes!("../tests/fixtures/virt-numa2-2g.dtb");
+/// A GICv2.
+pub const GICV2: &[u8] = include_bytes!("../tests/fixtures/virt-gicv2.dtb");
+/// PSCI by HVC.
+pub const PSCI_HVC: &[u8] = include_bytes!("../tests/fixtures/virt-psci-hvc.dtb");
+/// As U-Boot hands it over: an initrd, and a memory reservation for it.
+pub const U_BOOT: &[u8] = include_bytes!("../tests/fixtures/u-boot-cpus4-1g.dtb");
+
+/// Every tree that describes a machine we can run on.
+pub const GOOD: [&[u8]; 6] = [CPUS1_512M, CPUS4_2G, CPUS8_8G, NUMA, PSCI_HVC, U_BOOT];
+
+/// The value of a property made of cells.
+pub fn cells(cells: &[u32]) -> Vec<u8> {
+    cells.iter().flat_map(|cell| cell.to_be_bytes()).collect()
+}
+
+/// The value of a property made of two-cell numbers.
+pub fn numbers(numbers: &[u64]) -> Vec<u8> {
+    numbers
+        .iter()
+        .flat_map(|number| number.to_be_bytes())
+        .collect()
+}
+
+/// A node that can be changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tree {
+    /// Name with unit address.
+    pub name: String,
+    /// Properties in order.
+    pub properties: Vec<(String, Vec<u8>)>,
+    /// Children in order.
+    pub children: Vec<Tree>,
+}
+
+impl Tree {
+    /// A node without properties.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Reads a written tree.
+    pub fn read(fdt: &Fdt<'_>) -> Self {
+        let mut open = vec![Self::default()];
+        let mut walk = fdt.walk();
+        loop {
+            let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+            match walk.next_step() {
+                Step::Enter => open.push(Self::new(&text(walk.path().node().name()))),
+                Step::Property(property, _) => open
+                    .last_mut()
+                    .unwrap()
+                    .properties
+                    .push((text(property.name), property.value.to_vec())),
+                Step::Leave => {
+                    let done = open.pop().unwrap();
+                    open.last_mut().unwrap().children.push(done);
+                }
+                Step::End => return open.remove(0).children.remove(0),
+            }
+        }
+    }
+
+    /// Sets a property, and returns the node.
+    pub fn with(mut self, name: &str, value: &[u8]) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Adds a child, and returns the node.
+    pub fn with_child(mut self, child: Self) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// Sets a property.
+    pub fn set(&mut self, name: &str, value: &[u8]) {
+        match self.properties.iter_mut().find(|(known, _)| known == name) {
+            Some((_, old)) => *old = value.to_vec(),
+            None => self.properties.push((name.into(), value.to_vec())),
+        }
+    }
+
+    /// Removes a property, which must be there.
+    pub fn unset(&mut self, name: &str) {
+        let at = self
+            .properties
+            .iter()
+            .position(|(known, _)| known == name)
+            .unwrap();
+        self.properties.remove(at);
+    }
+
+    /// The value of a property.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.properties
+            .iter()
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| &value[..])
+    }
+
+    /// The child of that name, which must be there.
+    pub fn at(&mut self, name: &str) -> &mut Self {
+        self.children
+            .iter_mut()
+            .find(|child| child.name == name)
+            .unwrap()
+    }
+
+    /// Removes the child of that name, which must be there.
+    pub fn remove(&mut self, name: &str) {
+        let at = self
+            .children
+            .iter()
+            .position(|child| child.name == name)
+            .unwrap();
+        self.children.remove(at);
+    }
+
+    /// Writes the tree.
+    pub fn write(&self) -> Vec<u8> {
+        self.write_with(&[])
+    }
+
+    /// Writes the tree with a memory reservation block.
+    pub fn write_with(&self, reservations: &[(u64, u64)]) -> Vec<u8> {
+        let mut structure = Vec::new();
+        let mut strings = Vec::new();
+        self.emit(&mut structure, &mut strings);
+        structure.extend(9u32.to_be_bytes());
+        blob(reservations, &structure, &strings)
+    }
+
+    fn emit(&self, structure: &mut Vec<u8>, strings: &mut Vec<u8>) {
+        structure.extend(1u32.to_be_bytes());
+        structure.extend(self.name.bytes());
+        structure.push(0);
+        pad(structure);
+        for (name, value) in &self.properties {
+            structure.extend(3u32.to_be_bytes());
+            structure.extend((value.len() as u32).to_be_bytes());
+            structure.extend((strings.len() as u32).to_be_bytes());
+            structure.extend(value);
+            pad(structure);
+            strings.extend(name.bytes());
+            strings.push(0);
+        }
+        for child in &self.children {
+            child.emit(structure, strings);
+        }
+        structure.extend(2u32.to_be_bytes());
+    }
+}
+
+/// Puts header and blocks together, whatever the blocks hold.
+pub fn blob(reservations: &[(u64, u64)], structure: &[u8], strings: &[u8]) -> Vec<u8> {
+    let structure_at = 40 + 16 * (reservations.len() + 1);
+    let strings_at = structure_at + structure.len();
+    let total = strings_at + strings.len();
+    let header = [
+        0xd00d_feed,
+        total,
+        structure_at,
+        strings_at,
+        40,
+        17,
+        16,
+        0,
+        strings.len(),
+        structure.len(),
+    ];
+    let mut blob: Vec<u8> = header
+        .iter()
+        .flat_map(|word| (*word as u32).to_be_bytes())
+        .collect();
+    for (start, size) in reservations.iter().chain(&[(0, 0)]) {
+        blob.extend(start.to_be_bytes());
+        blob.extend(size.to_be_bytes());
+    }
+    blob.extend(structure);
+    blob.extend(strings);
+    blob
+}
+
+fn pad(bytes: &mut Vec<u8>) {
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+/// A small machine: two CPUs, 1 GiB at 1 GiB, GICv3, a PL011 on a bus that moves addresses, and
+/// a PCI host bridge. Each test breaks one thing in it.
+pub fn small_machine() -> Tree {
+    let cpu = |number: u32| {
+        Tree::new(&format!("cpu@{number}"))
+            .with("device_type", b"cpu\0")
+            .with("reg", &cells(&[number]))
+            .with("enable-method", b"psci\0")
+    };
+    Tree::new("")
+        .with("#address-cells", &cells(&[2]))
+        .with("#size-cells", &cells(&[2]))
+        .with_child(Tree::new("chosen").with("stdout-path", b"uart0:115200n8\0"))
+        .with_child(Tree::new("aliases").with("uart0", b"/soc/serial@9000000\0"))
+        .with_child(
+            Tree::new("memory@40000000")
+                .with("device_type", b"memory\0")
+                .with("reg", &numbers(&[0x4000_0000, 0x4000_0000])),
+        )
+        .with_child(
+            Tree::new("cpus")
+                .with("#address-cells", &cells(&[1]))
+                .with("#size-cells", &cells(&[0]))
+                .with_child(cpu(0))
+                .with_child(cpu(1)),
+        )
+        .with_child(
+            Tree::new("psci")
+                .with("compatible", b"arm,psci-1.0\0arm,psci-0.2\0")
+                .with("method", b"smc\0"),
+        )
+        .with_child(
+            Tree::new("timer")
+                .with("compatible", b"arm,armv8-timer\0")
+                .with(
+                    "interrupts",
+                    &cells(&[1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]),
+                ),
+        )
+        .with_child(
+            Tree::new("intc@8000000")
+                .with("compatible", b"arm,gic-v3\0")
+                .with("#interrupt-cells", &cells(&[3]))
+                .with("interrupts", &cells(&[1, 9, 4]))
+                .with(
+                    "reg",
+                    &numbers(&[0x800_0000, 0x1_0000, 0x80a_0000, 0x4_0000]),
+                ),
+        )
+        .with_child(
+            Tree::new("soc")
+                .with("compatible", b"simple-bus\0")
+                .with("#address-cells", &cells(&[1]))
+                .with("#size-cells", &cells(&[1]))
+                .with("ranges", &cells(&[0x900_0000, 0, 0x1900_0000, 0x10_0000]))
+                .with_child(
+                    Tree::new("serial@9000000")
+                        .with("compatible", b"arm,pl011\0arm,primecell\0")
+                        .with("reg", &cells(&[0x900_0000, 0x1000])),
+                ),
+        )
+        .with_child(
+            Tree::new("pcie@10000000")
+                .with("device_type", b"pci\0")
+                .with("#address-cells", &cells(&[3]))
+                .with("#size-cells", &cells(&[2]))
+                .with("reg", &numbers(&[0x1_0000_0000, 0x1000_0000]))
+                .with(
+                    "ranges",
+                    &cells(&[0x200_0000, 0, 0x1000_0000, 0, 0x2000_0000, 0, 0x100_0000]),
+                )
+                .with_child(Tree::new("device@0").with("reg", &cells(&[0; 5]))),
+        )
+}
