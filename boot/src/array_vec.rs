@@ -20,10 +20,7 @@ pub struct ArrayVec<T, const N: usize> {
 impl<T: Copy + Default, const N: usize> ArrayVec<T, N> {
     /// Makes an empty list.
     pub fn new() -> Self {
-        Self {
-            items: [T::default(); N],
-            len: 0,
-        }
+        Self { items: [T::default(); N], len: 0 }
     }
 
     /// Appends `item`, or changes nothing and says that the list is full.

@@ -102,9 +102,7 @@ impl BundleHeader {
     pub fn parse(image: &[u8]) -> Result<Self, BundleError> {
         let headers = image.get(..ENTRY_OFFSET).ok_or(BundleError::Truncated)?;
         let image_header = ImageHeader::parse(headers).map_err(BundleError::Image)?;
-        let bundle = headers
-            .get(BUNDLE_HEADER_OFFSET..)
-            .ok_or(BundleError::Truncated)?;
+        let bundle = headers.get(BUNDLE_HEADER_OFFSET..).ok_or(BundleError::Truncated)?;
         let word = |offset| bytes::le64(bundle, offset).ok_or(BundleError::Truncated);
         if word(0)? != BUNDLE_MAGIC {
             return Err(BundleError::BadMagic);

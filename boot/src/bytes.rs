@@ -34,27 +34,18 @@ pub(crate) fn put(to: &mut [u8], offset: usize, from: &[u8]) -> Option<()> {
 
 /// Finds the first `needle` among the first `limit` bytes.
 pub(crate) fn find(bytes: &[u8], needle: u8, limit: usize) -> Option<usize> {
-    bytes
-        .iter()
-        .zip(0..limit)
-        .find(|(byte, _)| **byte == needle)
-        .map(|(_, index)| index)
+    bytes.iter().zip(0..limit).find(|(byte, _)| **byte == needle).map(|(_, index)| index)
 }
 
 /// Tells whether `needle` is among `bytes`.
-#[allow(
-    clippy::manual_contains,
-    reason = "it searches by words, with arithmetic that can panic"
-)]
+#[allow(clippy::manual_contains, reason = "it searches by words, with arithmetic that can panic")]
 pub(crate) fn contains(bytes: &[u8], needle: u8) -> bool {
     bytes.iter().any(|byte| *byte == needle)
 }
 
 /// Cuts `bytes` before its first `needle`, if it has one.
 pub(crate) fn before(bytes: &[u8], needle: u8) -> &[u8] {
-    find(bytes, needle, bytes.len())
-        .and_then(|end| bytes.get(..end))
-        .unwrap_or(bytes)
+    find(bytes, needle, bytes.len()).and_then(|end| bytes.get(..end)).unwrap_or(bytes)
 }
 
 #[cfg(test)]

@@ -22,15 +22,8 @@ pub struct NodeName {
 impl NodeName {
     /// Keeps the first bytes of `name`; what is not printable becomes `?`. The root is `/`.
     pub fn new(name: &[u8]) -> Self {
-        let name = if name.is_empty() {
-            b"/".as_slice()
-        } else {
-            name
-        };
-        let mut kept = Self {
-            bytes: [0; NODE_NAME_BYTES],
-            len: 0,
-        };
+        let name = if name.is_empty() { b"/".as_slice() } else { name };
+        let mut kept = Self { bytes: [0; NODE_NAME_BYTES], len: 0 };
         for (target, byte) in kept.bytes.iter_mut().zip(name) {
             *target = if byte.is_ascii_graphic() { *byte } else { b'?' };
             kept.len = kept.len.wrapping_add(1);
@@ -46,9 +39,7 @@ impl NodeName {
 
 impl fmt::Debug for NodeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.as_bytes()
-            .iter()
-            .try_for_each(|byte| fmt::Write::write_char(f, char::from(*byte)))
+        self.as_bytes().iter().try_for_each(|byte| fmt::Write::write_char(f, char::from(*byte)))
     }
 }
 
@@ -183,16 +174,12 @@ impl BootError {
         match self {
             Self::Fdt(error) => [Text("device tree: "), Text(error.as_str()), Text("")],
             Self::Bundle(error) => text(error.as_str()),
-            Self::MissingProperty(name, property) => [
-                Name(*name),
-                Text(": missing device tree property "),
-                Text(property),
-            ],
-            Self::BadProperty(name, property) => [
-                Name(*name),
-                Text(": bad device tree property "),
-                Text(property),
-            ],
+            Self::MissingProperty(name, property) => {
+                [Name(*name), Text(": missing device tree property "), Text(property)]
+            }
+            Self::BadProperty(name, property) => {
+                [Name(*name), Text(": bad device tree property "), Text(property)]
+            }
             Self::TooManyBusRanges(name) => node(name, ": too many entries in ranges"),
             Self::NoMemory => text("device tree: no memory node"),
             Self::MemoryZeroSize(name) => node(name, ": memory of size zero"),
@@ -223,16 +210,12 @@ impl BootError {
             Self::DeviceOverlapsMemory(name) => node(name, ": registers overlap memory"),
             Self::TooManyDeviceRanges(name) => node(name, ": more than 64 device ranges"),
             Self::BadInitrd => text("device tree: /chosen does not give a whole initrd"),
-            Self::Misaligned(item, address) => [
-                Text(item.as_str()),
-                Text(" is misaligned, at "),
-                Number(*address),
-            ],
-            Self::OutsideMemory(item, address) => [
-                Text(item.as_str()),
-                Text(" is not all in memory, at "),
-                Number(*address),
-            ],
+            Self::Misaligned(item, address) => {
+                [Text(item.as_str()), Text(" is misaligned, at "), Number(*address)]
+            }
+            Self::OutsideMemory(item, address) => {
+                [Text(item.as_str()), Text(" is not all in memory, at "), Number(*address)]
+            }
             Self::Overlap(one, other) => {
                 [Text(one.as_str()), Text(" overlaps "), Text(other.as_str())]
             }
@@ -253,11 +236,7 @@ fn put_hex(value: u64, put: &mut dyn FnMut(u8)) {
         let digit = (value.wrapping_shr(shift) & 0xf) as u8;
         started |= digit != 0 || shift == 0;
         if started {
-            put(if digit < 10 {
-                b'0'.wrapping_add(digit)
-            } else {
-                b'W'.wrapping_add(digit)
-            });
+            put(if digit < 10 { b'0'.wrapping_add(digit) } else { b'W'.wrapping_add(digit) });
         }
     }
 }

@@ -28,20 +28,8 @@ impl Random {
 }
 
 /// Values that are at the edge of something.
-const EDGES: [u32; 12] = [
-    0,
-    1,
-    2,
-    3,
-    4,
-    9,
-    0x7fff_ffff,
-    0x8000_0000,
-    0xffff_ffff,
-    0x4000_0000,
-    0xfff,
-    0x10_0000,
-];
+const EDGES: [u32; 12] =
+    [0, 1, 2, 3, 4, 9, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x4000_0000, 0xfff, 0x10_0000];
 
 /// Changes one place in a tree.
 fn mutate(blob: &mut [u8], random: &mut Random) {
@@ -60,9 +48,7 @@ fn mutate(blob: &mut [u8], random: &mut Random) {
         }
         4 => {
             let from = random.below(blob.len()) & !3;
-            let len = (4 * random.below(8))
-                .min(blob.len() - from)
-                .min(blob.len() - (at & !3));
+            let len = (4 * random.below(8)).min(blob.len() - from).min(blob.len() - (at & !3));
             blob.copy_within(from..from + len, at & !3);
         }
         _ => {
@@ -90,19 +76,9 @@ fn run(blob: &[u8], out: &mut [u8]) -> Result<usize, BootError> {
         spare_tables: 16,
     })?;
     let last = memory[memory.len() - 1];
-    let size = budget
-        .total_bytes
-        .min((last.size() / 2) & !(BLOCK_SIZE - 1));
+    let size = budget.total_bytes.min((last.size() / 2) & !(BLOCK_SIZE - 1));
     let hyp = PhysRange::new((last.end() - size) & !(BLOCK_SIZE - 1), size).unwrap_or_default();
-    let size = host_fdt::write(
-        &fdt,
-        &HostView {
-            machine: &info,
-            hyp,
-            abi_version: 1,
-        },
-        out,
-    )?;
+    let size = host_fdt::write(&fdt, &HostView { machine: &info, hyp, abi_version: 1 }, out)?;
     // The host's tree is one, and shows none of the hypervisor's memory.
     let out = &mut out[..size];
     Fdt::new(out).expect("the host's tree is well-formed");
@@ -110,27 +86,16 @@ fn run(blob: &[u8], out: &mut [u8]) -> Result<usize, BootError> {
     let host = Fdt::new(out).expect("renaming keeps it so");
     let host = MachineInfo::from_fdt(&host).expect("the host's tree describes a machine");
     assert!(!host.memory.overlaps(&hyp));
-    assert!(
-        host.memory
-            .as_slice()
-            .iter()
-            .all(|range| info.memory.contains(range))
-    );
+    assert!(host.memory.as_slice().iter().all(|range| info.memory.contains(range)));
     assert_eq!(host.memory.total(), info.memory.total() - hyp.size());
-    assert_eq!(
-        (&host.cpus, &host.gic, &host.devices),
-        (&info.cpus, &info.gic, &info.devices)
-    );
+    assert_eq!((&host.cpus, &host.gic, &host.devices), (&info.cpus, &info.gic, &info.devices));
     Ok(size)
 }
 
 /// Calls the interrupt that the host's tree calls `unused` `virt` again, without which
 /// `MachineInfo` finds no timer.
 fn give_back_virt(tree: &mut [u8]) {
-    let places = tree
-        .windows(7)
-        .enumerate()
-        .filter(|(_, text)| *text == b"unused\0");
+    let places = tree.windows(7).enumerate().filter(|(_, text)| *text == b"unused\0");
     for at in places.map(|(at, _)| at).collect::<Vec<_>>() {
         tree[at..at + 7].copy_from_slice(b"virt\0-\0");
     }
@@ -157,22 +122,13 @@ fn check(info: &MachineInfo) {
 #[test]
 fn a_hundred_thousand_mutated_trees() {
     let small = small_machine().write_with(&[(0x4800_0000, 0x1000)]);
-    let seeds = [
-        &small[..],
-        testing::CPUS1_512M,
-        testing::CPUS4_2G,
-        testing::NUMA,
-    ];
+    let seeds = [&small[..], testing::CPUS1_512M, testing::CPUS4_2G, testing::NUMA];
     let mut random = Random(0x5eed_7e57);
     let mut out = vec![0; 0x2_0000];
     let mut accepted = 0;
     for round in 0..120_000 {
         // The small tree is denser, so most rounds go there.
-        let seed = if round % 8 < 6 {
-            seeds[0]
-        } else {
-            seeds[random.below(seeds.len())]
-        };
+        let seed = if round % 8 < 6 { seeds[0] } else { seeds[random.below(seeds.len())] };
         let mut blob = seed.to_vec();
         for _ in 0..=random.below(4) {
             mutate(&mut blob, &mut random);

@@ -86,20 +86,14 @@ pub fn write(fdt: &Fdt<'_>, view: &HostView<'_>, out: &mut [u8]) -> Result<usize
                 if edit == NodeEdit::Remove {
                     removed = Some(walk.path().depth());
                 } else {
-                    writer
-                        .begin_node(walk.path().node().name())
-                        .ok_or(too_small)?;
+                    writer.begin_node(walk.path().node().name()).ok_or(too_small)?;
                 }
                 if edit == NodeEdit::Timer {
-                    view.write_timer_names(&mut writer, walk.path())
-                        .ok_or(too_small)?;
+                    view.write_timer_names(&mut writer, walk.path()).ok_or(too_small)?;
                 }
             }
             (Step::Property(property, name_offset), None) => {
-                let kept = Kept {
-                    property,
-                    name_offset,
-                };
+                let kept = Kept { property, name_offset };
                 view.write_property(&mut writer, &walk, edit, kept, too_small)?;
             }
             (Step::Leave, None) => {
@@ -155,11 +149,7 @@ impl HostView<'_> {
             }
             return Ok(NodeEdit::Remove);
         }
-        Ok(if is_timer_node(&path.node()) {
-            NodeEdit::Timer
-        } else {
-            NodeEdit::Keep
-        })
+        Ok(if is_timer_node(&path.node()) { NodeEdit::Timer } else { NodeEdit::Keep })
     }
 
     /// The parts of a range that are RAM and the host's.
@@ -190,18 +180,14 @@ impl HostView<'_> {
         match edit {
             NodeEdit::Timer if name == b"interrupt-names" => return Ok(()),
             NodeEdit::Memory => {
-                let ranges = MEMORY_RANGES
-                    .into_iter()
-                    .find(|ranges| ranges.as_bytes() == name);
+                let ranges = MEMORY_RANGES.into_iter().find(|ranges| ranges.as_bytes() == name);
                 if let Some(ranges) = ranges {
                     return self.write_memory(writer, walk.path(), kept, ranges, too_small);
                 }
             }
             NodeEdit::Keep | NodeEdit::Timer | NodeEdit::Remove => {}
         }
-        writer
-            .property(kept.name_offset, kept.property.value)
-            .ok_or(too_small)
+        writer.property(kept.name_offset, kept.property.value).ok_or(too_small)
     }
 
     /// Writes a property of memory ranges with what is left for the host.
@@ -218,9 +204,7 @@ impl HostView<'_> {
         for entry in path.decode_reg(kept.property.value, name)? {
             let (start, size) = entry?;
             for piece in self.pieces(start, size) {
-                writer
-                    .number(piece.start(), address_cells)
-                    .ok_or(too_small)?;
+                writer.number(piece.start(), address_cells).ok_or(too_small)?;
                 writer.number(piece.size(), size_cells).ok_or(too_small)?;
             }
         }
@@ -238,9 +222,7 @@ impl HostView<'_> {
                 }
             }
             None => {
-                let bytes = node
-                    .property(b"interrupts")
-                    .map_or(0, |list| list.value.len());
+                let bytes = node.property(b"interrupts").map_or(0, |list| list.value.len());
                 let count = bytes
                     .checked_div(self.machine.gic.interrupt_cells.saturating_mul(4))
                     .unwrap_or(0);

@@ -122,9 +122,7 @@ pub struct ImageHeader {
 impl ImageHeader {
     /// Reads the header at the start of `bytes`.
     pub fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
-        let header = bytes
-            .get(..IMAGE_HEADER_SIZE)
-            .ok_or(ImageError::Truncated)?;
+        let header = bytes.get(..IMAGE_HEADER_SIZE).ok_or(ImageError::Truncated)?;
         let word = |offset| bytes::le32(header, offset).ok_or(ImageError::Truncated);
         let double = |offset| bytes::le64(header, offset).ok_or(ImageError::Truncated);
         if word(56)? != MAGIC {
@@ -153,17 +151,8 @@ impl ImageHeader {
     /// Writes the header; reserved words are zero.
     pub fn emit(&self) -> [u8; IMAGE_HEADER_SIZE] {
         let mut header = [0; IMAGE_HEADER_SIZE];
-        let words = [
-            (0, self.code0),
-            (4, self.code1),
-            (56, MAGIC),
-            (60, self.pe_offset),
-        ];
-        let doubles = [
-            (8, self.text_offset),
-            (16, self.image_size),
-            (24, self.flags.bits()),
-        ];
+        let words = [(0, self.code0), (4, self.code1), (56, MAGIC), (60, self.pe_offset)];
+        let doubles = [(8, self.text_offset), (16, self.image_size), (24, self.flags.bits())];
         // Every offset is a constant inside the header: no put can fail.
         for (offset, value) in words {
             let _ = bytes::put(&mut header, offset, &value.to_le_bytes());

@@ -67,33 +67,12 @@ pub fn plan(machine: &MachineInfo, inputs: &Inputs) -> Result<Layout, BootError>
     let loaded = Loaded::locate(machine, inputs)?;
     loaded.check_disjoint(machine)?;
     let no_room = |size: u64| BootError::NoRoom(size);
-    let mut obstacles = loaded
-        .obstacles(machine)
-        .map_err(|_| no_room(inputs.hyp_region_size))?;
+    let mut obstacles = loaded.obstacles(machine).map_err(|_| no_room(inputs.hyp_region_size))?;
     let hyp = highest_free(machine, &obstacles, inputs.hyp_region_size, BLOCK_SIZE)?;
-    obstacles
-        .push(hyp)
-        .map_err(|_| no_room(inputs.host_fdt_size))?;
-    let host_fdt = highest_free(
-        machine,
-        &obstacles,
-        inputs.host_fdt_size,
-        HOST_FDT_ALIGNMENT,
-    )?;
-    let Loaded {
-        image,
-        kernel,
-        fdt,
-        initrd,
-    } = loaded;
-    Ok(Layout {
-        image,
-        kernel,
-        fdt,
-        initrd,
-        hyp,
-        host_fdt,
-    })
+    obstacles.push(hyp).map_err(|_| no_room(inputs.host_fdt_size))?;
+    let host_fdt = highest_free(machine, &obstacles, inputs.host_fdt_size, HOST_FDT_ALIGNMENT)?;
+    let Loaded { image, kernel, fdt, initrd } = loaded;
+    Ok(Layout { image, kernel, fdt, initrd, hyp, host_fdt })
 }
 
 /// What the loader has put into memory.
@@ -202,10 +181,7 @@ fn highest_free(
             let Some(candidate) = candidate else {
                 break;
             };
-            match obstacles
-                .iter()
-                .find(|obstacle| obstacle.overlaps(&candidate))
-            {
+            match obstacles.iter().find(|obstacle| obstacle.overlaps(&candidate)) {
                 Some(obstacle) => end = obstacle.start(),
                 None => return Ok(candidate),
             }

@@ -54,11 +54,7 @@ impl PhysRange {
     /// Makes the range from `start` to `end`; `None` if it is empty, reversed or leaves the
     /// physical address space.
     pub const fn from_bounds(start: u64, end: u64) -> Option<Self> {
-        if start < end && end <= MAX_ADDRESS {
-            Some(Self { start, end })
-        } else {
-            None
-        }
+        if start < end && end <= MAX_ADDRESS { Some(Self { start, end }) } else { None }
     }
 
     /// The first address.
@@ -96,36 +92,24 @@ impl PhysRange {
         if !self.overlaps(hole) {
             return (Some(*self), None);
         }
-        (
-            Self::from_bounds(self.start, hole.start),
-            Self::from_bounds(hole.end, self.end),
-        )
+        (Self::from_bounds(self.start, hole.start), Self::from_bounds(hole.end, self.end))
     }
 
     /// The whole pages inside; `None` if there is not one.
     pub fn page_inward(&self) -> Option<Self> {
-        Self::from_bounds(
-            align_up(self.start, PAGE_SIZE)?,
-            align_down(self.end, PAGE_SIZE),
-        )
+        Self::from_bounds(align_up(self.start, PAGE_SIZE)?, align_down(self.end, PAGE_SIZE))
     }
 
     /// All pages touched. An empty range stays empty.
     pub fn page_outward(&self) -> Self {
         // `end <= MAX_ADDRESS`, which is a multiple of the page size: rounding cannot pass it.
         let end = align_up(self.end, PAGE_SIZE).unwrap_or(MAX_ADDRESS);
-        Self {
-            start: align_down(self.start, PAGE_SIZE),
-            end,
-        }
+        Self { start: align_down(self.start, PAGE_SIZE), end }
     }
 
     /// The smallest range that holds both.
     fn hull(&self, other: &Self) -> Self {
-        Self {
-            start: self.start.min(other.start),
-            end: self.end.max(other.end),
-        }
+        Self { start: self.start.min(other.start), end: self.end.max(other.end) }
     }
 }
 
@@ -137,9 +121,7 @@ pub struct RangeSet<const N: usize> {
 
 impl<const N: usize> Default for RangeSet<N> {
     fn default() -> Self {
-        Self {
-            ranges: ArrayVec::new(),
-        }
+        Self { ranges: ArrayVec::new() }
     }
 }
 
@@ -189,9 +171,7 @@ impl<const N: usize> RangeSet<N> {
     /// The sum of the sizes, in bytes.
     pub fn total(&self) -> u64 {
         // The ranges are disjoint and below MAX_ADDRESS: the sum cannot wrap.
-        self.ranges
-            .iter()
-            .fold(0, |sum, range| sum.wrapping_add(range.size()))
+        self.ranges.iter().fold(0, |sum, range| sum.wrapping_add(range.size()))
     }
 }
 

@@ -27,10 +27,7 @@ pub fn cells(cells: &[u32]) -> Vec<u8> {
 
 /// The value of a property made of two-cell numbers.
 pub fn numbers(numbers: &[u64]) -> Vec<u8> {
-    numbers
-        .iter()
-        .flat_map(|number| number.to_be_bytes())
-        .collect()
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
 /// A node that can be changed.
@@ -47,10 +44,7 @@ pub struct Tree {
 impl Tree {
     /// A node without properties.
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            ..Self::default()
-        }
+        Self { name: name.into(), ..Self::default() }
     }
 
     /// Reads a written tree.
@@ -97,37 +91,23 @@ impl Tree {
 
     /// Removes a property, which must be there.
     pub fn unset(&mut self, name: &str) {
-        let at = self
-            .properties
-            .iter()
-            .position(|(known, _)| known == name)
-            .unwrap();
+        let at = self.properties.iter().position(|(known, _)| known == name).unwrap();
         self.properties.remove(at);
     }
 
     /// The value of a property.
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.properties
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| &value[..])
+        self.properties.iter().find(|(known, _)| known == name).map(|(_, value)| &value[..])
     }
 
     /// The child of that name, which must be there.
     pub fn at(&mut self, name: &str) -> &mut Self {
-        self.children
-            .iter_mut()
-            .find(|child| child.name == name)
-            .unwrap()
+        self.children.iter_mut().find(|child| child.name == name).unwrap()
     }
 
     /// Removes the child of that name, which must be there.
     pub fn remove(&mut self, name: &str) {
-        let at = self
-            .children
-            .iter()
-            .position(|child| child.name == name)
-            .unwrap();
+        let at = self.children.iter().position(|child| child.name == name).unwrap();
         self.children.remove(at);
     }
 
@@ -183,10 +163,7 @@ pub fn blob(reservations: &[(u64, u64)], structure: &[u8], strings: &[u8]) -> Ve
         strings.len(),
         structure.len(),
     ];
-    let mut blob: Vec<u8> = header
-        .iter()
-        .flat_map(|word| (*word as u32).to_be_bytes())
-        .collect();
+    let mut blob: Vec<u8> = header.iter().flat_map(|word| (*word as u32).to_be_bytes()).collect();
     for (start, size) in reservations.iter().chain(&[(0, 0)]) {
         blob.extend(start.to_be_bytes());
         blob.extend(size.to_be_bytes());
@@ -234,20 +211,14 @@ pub fn small_machine() -> Tree {
         .with_child(
             Tree::new("timer")
                 .with("compatible", b"arm,armv8-timer\0")
-                .with(
-                    "interrupts",
-                    &cells(&[1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4]),
-                ),
+                .with("interrupts", &cells(&[1, 13, 4, 1, 14, 4, 1, 11, 4, 1, 10, 4])),
         )
         .with_child(
             Tree::new("intc@8000000")
                 .with("compatible", b"arm,gic-v3\0")
                 .with("#interrupt-cells", &cells(&[3]))
                 .with("interrupts", &cells(&[1, 9, 4]))
-                .with(
-                    "reg",
-                    &numbers(&[0x800_0000, 0x1_0000, 0x80a_0000, 0x4_0000]),
-                ),
+                .with("reg", &numbers(&[0x800_0000, 0x1_0000, 0x80a_0000, 0x4_0000])),
         )
         .with_child(
             Tree::new("soc")

@@ -104,6 +104,7 @@ enum redoubt_status {
 #define REDOUBT_INFO_MAX_MEMORY_RANGES            6
 #define REDOUBT_INFO_FEATURES                     7
 #define REDOUBT_INFO_CPUS                         8
+#define REDOUBT_INFO_BOOT_TICKS                   9
 #define REDOUBT_COUNTER_HOST_ENTRIES              0
 #define REDOUBT_COUNTER_HOST_HVC                  1
 #define REDOUBT_COUNTER_HOST_SMC                  2

@@ -72,9 +72,8 @@ pub fn pack(hyp_flat: &[u8], hyp_mem_size: u64, kernel: &[u8]) -> Result<Vec<u8>
     if kernel_header.text_offset != 0 {
         return Err(PackError::KernelTextOffset(kernel_header.text_offset));
     }
-    let taken = hyp_flat
-        .get(BUNDLE_HEADER_OFFSET..ENTRY_OFFSET)
-        .ok_or(PackError::HypervisorSize)?;
+    let taken =
+        hyp_flat.get(BUNDLE_HEADER_OFFSET..ENTRY_OFFSET).ok_or(PackError::HypervisorSize)?;
     if taken.iter().any(|byte| *byte != 0) {
         return Err(PackError::HeaderInUse);
     }

@@ -76,20 +76,14 @@ fn one_wrong_word_is_refused() {
 fn a_header_that_is_not_one_is_refused() {
     let good = headers(GOOD);
     for len in 0..128 {
-        assert_eq!(
-            BundleHeader::parse(&good[..len]),
-            Err(BundleError::Truncated)
-        );
+        assert_eq!(BundleHeader::parse(&good[..len]), Err(BundleError::Truncated));
     }
     let mut bad = good;
     bad[64] = b'r';
     assert_eq!(BundleHeader::parse(&bad), Err(BundleError::BadMagic));
     let mut bad = good;
     bad[56] = 0;
-    assert_eq!(
-        BundleHeader::parse(&bad),
-        Err(BundleError::Image(ImageError::BadMagic))
-    );
+    assert_eq!(BundleHeader::parse(&bad), Err(BundleError::Image(ImageError::BadMagic)));
     // A text_offset would move the kernel off its 2 MiB boundary.
     let mut bad = good;
     bad[10] = 8;
@@ -166,10 +160,7 @@ mod packing {
     fn missing_entry_code_is_filled_in() {
         let bundle = pack(&hypervisor([0, 0]), MIB, &kernel(2000, |_| {})).unwrap();
         // nop; b .+0x7c, from offset 4 to 0x80.
-        assert_eq!(
-            bundle[..8],
-            [0x1f, 0x20, 0x03, 0xd5, 0x1f, 0x00, 0x00, 0x14]
-        );
+        assert_eq!(bundle[..8], [0x1f, 0x20, 0x03, 0xd5, 0x1f, 0x00, 0x00, 0x14]);
     }
 
     #[test]
@@ -177,38 +168,22 @@ mod packing {
         let hyp = hypervisor([1, 2]);
         let good = kernel(2000, |_| {});
         let shifted = kernel(2000, |header| header.text_offset = 0x8_0000);
-        assert_eq!(
-            pack(&hyp, MIB, &shifted),
-            Err(PackError::KernelTextOffset(0x8_0000))
-        );
+        assert_eq!(pack(&hyp, MIB, &shifted), Err(PackError::KernelTextOffset(0x8_0000)));
         let gzip = [0x1f, 0x8b].repeat(100);
-        assert_eq!(
-            pack(&hyp, MIB, &gzip),
-            Err(PackError::Kernel(ImageError::BadMagic))
-        );
+        assert_eq!(pack(&hyp, MIB, &gzip), Err(PackError::Kernel(ImageError::BadMagic)));
         let small = kernel(2000, |header| header.image_size = 1999);
         assert_eq!(pack(&hyp, MIB, &small), Err(PackError::KernelSize));
         let huge = kernel(2000, |header| header.image_size = u64::MAX);
         assert_eq!(pack(&hyp, MIB, &huge), Err(PackError::TooLarge));
         assert_eq!(pack(&hyp, 999, &good), Err(PackError::HypervisorSize));
-        assert_eq!(
-            pack(&hyp[..127], MIB, &good),
-            Err(PackError::HypervisorSize)
-        );
-        assert_eq!(
-            pack(&hyp[..128], MIB, &good),
-            Err(PackError::HypervisorSize)
-        );
+        assert_eq!(pack(&hyp[..127], MIB, &good), Err(PackError::HypervisorSize));
+        assert_eq!(pack(&hyp[..128], MIB, &good), Err(PackError::HypervisorSize));
         for size in [2 << 30, 1 << 51, u64::MAX] {
             assert_eq!(pack(&hyp, size, &good), Err(PackError::TooLarge));
         }
         let mut used = hyp;
         used[127] = 1;
         assert_eq!(pack(&used, MIB, &good), Err(PackError::HeaderInUse));
-        assert!(
-            PackError::KernelTextOffset(0x8_0000)
-                .to_string()
-                .contains("0x80000")
-        );
+        assert!(PackError::KernelTextOffset(0x8_0000).to_string().contains("0x80000"));
     }
 }

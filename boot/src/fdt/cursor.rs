@@ -34,10 +34,7 @@ pub(crate) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     /// Starts at the beginning of `structure`.
     pub(crate) fn new(structure: &'a [u8]) -> Self {
-        Self {
-            structure,
-            offset: 0,
-        }
+        Self { structure, offset: 0 }
     }
 
     /// Reads the next token and moves behind it.
@@ -49,10 +46,7 @@ impl<'a> Cursor<'a> {
                 PROPERTY => {
                     let size = self.word()? as usize;
                     let name_offset = self.word()?;
-                    return Ok(Token::Property {
-                        name_offset,
-                        value: self.padded(size, size)?,
-                    });
+                    return Ok(Token::Property { name_offset, value: self.padded(size, size)? });
                 }
                 NOP => {}
                 END => return Ok(Token::End),
@@ -69,23 +63,15 @@ impl<'a> Cursor<'a> {
 
     /// Reads a NUL-terminated name.
     fn name(&mut self) -> Result<&'a [u8], FdtError> {
-        let rest = self
-            .structure
-            .get(self.offset..)
-            .ok_or(FdtError::BadStructure)?;
+        let rest = self.structure.get(self.offset..).ok_or(FdtError::BadStructure)?;
         let len = bytes::find(rest, 0, MAX_NAME_SIZE.saturating_add(1)).ok_or(FdtError::BadName)?;
         self.padded(len, len.saturating_add(1))
     }
 
     /// Reads the first `shown` of `stored` bytes and moves to the next multiple of 4 behind them.
     fn padded(&mut self, shown: usize, stored: usize) -> Result<&'a [u8], FdtError> {
-        let rest = self
-            .structure
-            .get(self.offset..)
-            .ok_or(FdtError::BadStructure)?;
-        let padded = stored
-            .checked_next_multiple_of(4)
-            .ok_or(FdtError::BadStructure)?;
+        let rest = self.structure.get(self.offset..).ok_or(FdtError::BadStructure)?;
+        let padded = stored.checked_next_multiple_of(4).ok_or(FdtError::BadStructure)?;
         let taken = rest.get(..padded).ok_or(FdtError::BadStructure)?;
         self.offset = self.offset.saturating_add(padded);
         taken.get(..shown).ok_or(FdtError::BadStructure)

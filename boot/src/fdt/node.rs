@@ -40,11 +40,7 @@ pub struct Property<'a> {
 impl<'a> Property<'a> {
     /// The value as one u32.
     pub fn as_u32(&self) -> Option<u32> {
-        if self.value.len() == 4 {
-            bytes::be32(self.value, 0)
-        } else {
-            None
-        }
+        if self.value.len() == 4 { bytes::be32(self.value, 0) } else { None }
     }
 
     /// The value as one number of one or two cells.
@@ -59,11 +55,7 @@ impl<'a> Property<'a> {
     /// The value as one NUL-terminated string, without the NUL.
     pub fn as_string(&self) -> Option<&'a [u8]> {
         let (last, text) = self.value.split_last()?;
-        if *last == 0 && !bytes::contains(text, 0) {
-            Some(text)
-        } else {
-            None
-        }
+        if *last == 0 && !bytes::contains(text, 0) { Some(text) } else { None }
     }
 
     /// The value as a list of strings. An unterminated last string counts.
@@ -87,11 +79,7 @@ pub struct Node<'a> {
 impl<'a> Node<'a> {
     /// Wraps the node whose begin token `properties` has just passed.
     pub(crate) fn new(name: &'a [u8], properties: Cursor<'a>, strings: Strings<'a>) -> Self {
-        Self {
-            name,
-            properties,
-            strings,
-        }
+        Self { name, properties, strings }
     }
 
     /// The name with its unit address, as stored. The root's is empty.
@@ -111,10 +99,7 @@ impl<'a> Node<'a> {
 
     /// The properties, in stored order.
     pub fn properties(&self) -> Properties<'a> {
-        Properties {
-            cursor: self.properties,
-            strings: self.strings,
-        }
+        Properties { cursor: self.properties, strings: self.strings }
     }
 
     /// The first property of that name.
@@ -131,8 +116,7 @@ impl<'a> Node<'a> {
     /// Tells whether `status` is absent or says that the node is in order. (Inherited
     /// disablement is [`super::Path::is_enabled`].)
     pub fn status_is_okay(&self) -> bool {
-        self.property(b"status")
-            .is_none_or(|status| status_is_okay(status.value))
+        self.property(b"status").is_none_or(|status| status_is_okay(status.value))
     }
 }
 
@@ -153,10 +137,9 @@ impl<'a> Iterator for Properties<'a> {
 
     fn next(&mut self) -> Option<Property<'a>> {
         match self.cursor.next_token() {
-            Ok(Token::Property { name_offset, value }) => Some(Property {
-                name: self.strings.get(name_offset)?,
-                value,
-            }),
+            Ok(Token::Property { name_offset, value }) => {
+                Some(Property { name: self.strings.get(name_offset)?, value })
+            }
             _ => None,
         }
     }

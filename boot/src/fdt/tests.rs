@@ -50,11 +50,7 @@ fn header_fields_are_held_against_the_slice() {
         (36, 8, FdtError::BadStructure),
     ];
     for (offset, value, expected) in cases {
-        assert_eq!(
-            error(&with_header(offset, value)),
-            expected,
-            "word at {offset} = {value:#x}"
-        );
+        assert_eq!(error(&with_header(offset, value)), expected, "word at {offset} = {value:#x}");
     }
 }
 
@@ -106,34 +102,13 @@ fn the_grammar_of_the_structure_block() {
         (&[END_NODE, END], Err(FdtError::BadToken)),
         (&[BEGIN, 0, END], Err(FdtError::BadToken)),
         (&[BEGIN, 0, END_NODE], Err(FdtError::BadStructure)),
-        (
-            &[BEGIN, 0, END_NODE, END_NODE, END],
-            Err(FdtError::BadToken),
-        ),
-        (
-            &[BEGIN, 0, END_NODE, BEGIN, 0, END_NODE, END],
-            Err(FdtError::BadToken),
-        ),
-        (
-            &[PROPERTY, 0, 0, BEGIN, 0, END_NODE, END],
-            Err(FdtError::BadToken),
-        ),
-        (
-            &[BEGIN, 0, BEGIN, 0, END_NODE, PROPERTY, 0, 0, END_NODE, END],
-            Err(FdtError::BadToken),
-        ),
-        (
-            &[BEGIN, 0, PROPERTY, 0, 2, END_NODE, END],
-            Err(FdtError::BadName),
-        ),
-        (
-            &[BEGIN, 0, PROPERTY, 0, u32::MAX, END_NODE, END],
-            Err(FdtError::BadName),
-        ),
-        (
-            &[BEGIN, 0, PROPERTY, u32::MAX, 0, END_NODE, END],
-            Err(FdtError::BadStructure),
-        ),
+        (&[BEGIN, 0, END_NODE, END_NODE, END], Err(FdtError::BadToken)),
+        (&[BEGIN, 0, END_NODE, BEGIN, 0, END_NODE, END], Err(FdtError::BadToken)),
+        (&[PROPERTY, 0, 0, BEGIN, 0, END_NODE, END], Err(FdtError::BadToken)),
+        (&[BEGIN, 0, BEGIN, 0, END_NODE, PROPERTY, 0, 0, END_NODE, END], Err(FdtError::BadToken)),
+        (&[BEGIN, 0, PROPERTY, 0, 2, END_NODE, END], Err(FdtError::BadName)),
+        (&[BEGIN, 0, PROPERTY, 0, u32::MAX, END_NODE, END], Err(FdtError::BadName)),
+        (&[BEGIN, 0, PROPERTY, u32::MAX, 0, END_NODE, END], Err(FdtError::BadStructure)),
         (&[BEGIN, 0, 5, END_NODE, END], Err(FdtError::BadToken)),
         (&[BEGIN, 0x6161_6161], Err(FdtError::BadName)),
     ];
@@ -144,11 +119,7 @@ fn the_grammar_of_the_structure_block() {
 
 #[test]
 fn names_have_a_longest_length() {
-    let named = |len: usize| {
-        Tree::new("")
-            .with_child(Tree::new(&"n".repeat(len)))
-            .write()
-    };
+    let named = |len: usize| Tree::new("").with_child(Tree::new(&"n".repeat(len))).write();
     assert!(Fdt::new(&named(MAX_NAME_SIZE)).is_ok());
     assert_eq!(error(&named(MAX_NAME_SIZE + 1)), FdtError::BadName);
     let property = |len: usize| Tree::new("").with(&"p".repeat(len), b"").write();
@@ -176,8 +147,7 @@ fn depth_has_a_bound() {
 fn ten_thousand_nodes_are_walked() {
     let mut tree = Tree::new("");
     for number in 0..10_000 {
-        tree.children
-            .push(Tree::new(&format!("n@{number}")).with("reg", &cells(&[number])));
+        tree.children.push(Tree::new(&format!("n@{number}")).with("reg", &cells(&[number])));
     }
     let blob = tree.write();
     let fdt = Fdt::new(&blob).unwrap();
@@ -194,10 +164,7 @@ fn ten_thousand_nodes_are_walked() {
 fn real_trees_are_read() {
     for blob in GOOD {
         let fdt = Fdt::new(blob).unwrap();
-        assert_eq!(
-            Tree::read(&fdt),
-            Tree::read(&Fdt::new(&Tree::read(&fdt).write()).unwrap())
-        );
+        assert_eq!(Tree::read(&fdt), Tree::read(&Fdt::new(&Tree::read(&fdt).write()).unwrap()));
         let uart = fdt.find(b"/pl011@9000000").unwrap();
         assert!(uart.node().is_compatible(b"arm,pl011"));
         assert!(!uart.node().is_compatible(b"arm,pl01"));
@@ -209,26 +176,12 @@ fn real_trees_are_read() {
 fn paths_match_whole_components() {
     let blob = small_machine().write();
     let fdt = Fdt::new(&blob).unwrap();
-    for found in [
-        "/",
-        "/soc",
-        "/soc/",
-        "//soc",
-        "/soc/serial@9000000",
-        "/soc/serial",
-        "/memory",
-    ] {
+    for found in ["/", "/soc", "/soc/", "//soc", "/soc/serial@9000000", "/soc/serial", "/memory"] {
         assert!(fdt.find(found.as_bytes()).is_some(), "{found}");
     }
-    for absent in [
-        "",
-        "soc",
-        "/so",
-        "/soc/serial@9",
-        "/serial@9000000",
-        "/soc/serial/x",
-        "/memory@4",
-    ] {
+    for absent in
+        ["", "soc", "/so", "/soc/serial@9", "/serial@9000000", "/soc/serial/x", "/memory@4"]
+    {
         assert!(fdt.find(absent.as_bytes()).is_none(), "{absent}");
     }
 }
@@ -244,10 +197,7 @@ fn strings_and_numbers() {
     assert_eq!(property(b"a\0b\0").as_string(), None);
     assert_eq!(property(b"").as_string(), None);
     assert_eq!(property(&[0, 0, 1, 0]).as_number(), Some(256));
-    assert_eq!(
-        property(&[0, 0, 0, 1, 0, 0, 0, 0]).as_number(),
-        Some(1 << 32)
-    );
+    assert_eq!(property(&[0, 0, 0, 1, 0, 0, 0, 0]).as_number(), Some(1 << 32));
     assert_eq!(property(&[0, 0, 1]).as_number(), None);
     assert_eq!(property(&[0; 8]).as_u32(), None);
 }
@@ -292,19 +242,10 @@ fn buses_translate_addresses() {
     };
     // The second entry matches; the first ends where the UART starts, or covers half of it.
     for size in [0x100_0000, 0x100_0800] {
-        let two = [
-            entry(0x800_0000, 0x5000_0000, size),
-            entry(0x900_0000, 0x7000_0000, 0x1000),
-        ];
-        assert_eq!(
-            translate(|soc| soc.set("ranges", &two.concat())),
-            at(0x7000_0000)
-        );
+        let two = [entry(0x800_0000, 0x5000_0000, size), entry(0x900_0000, 0x7000_0000, 0x1000)];
+        assert_eq!(translate(|soc| soc.set("ranges", &two.concat())), at(0x7000_0000));
     }
-    assert_eq!(
-        translate(|soc| soc.set("ranges", &entry(0x900_0000, 0, 0xfff))),
-        Ok(None)
-    );
+    assert_eq!(translate(|soc| soc.set("ranges", &entry(0x900_0000, 0, 0xfff))), Ok(None));
     let wraps = BootError::DeviceWraps(NodeName::new(b"serial@9000000"));
     for parent in [(1 << 52) - 0xfff, u64::MAX - 0xffe] {
         assert_eq!(
@@ -319,16 +260,9 @@ fn buses_translate_addresses() {
         translate(|soc| soc.set("ranges", &many)),
         Err(BootError::TooManyBusRanges(NodeName::new(b"soc")))
     );
-    let bad = Err(BootError::BadProperty(
-        NodeName::new(b"serial@9000000"),
-        "reg",
-    ));
+    let bad = Err(BootError::BadProperty(NodeName::new(b"serial@9000000"), "reg"));
     for count in [3, 5, u32::MAX] {
-        assert_eq!(
-            translate(|soc| soc.set("#address-cells", &cells(&[count]))),
-            bad,
-            "{count}"
-        );
+        assert_eq!(translate(|soc| soc.set("#address-cells", &cells(&[count]))), bad, "{count}");
     }
 }
 
@@ -344,8 +278,5 @@ fn nested_buses_translate_in_turn() {
     );
     let blob = tree.write();
     let path = Fdt::new(&blob).unwrap().find(b"/soc/inner/device").unwrap();
-    assert_eq!(
-        path.translate(0x20, 0x10),
-        Ok(crate::PhysRange::new(0x1908_0010, 0x10))
-    );
+    assert_eq!(path.translate(0x20, 0x10), Ok(crate::PhysRange::new(0x1908_0010, 0x10)));
 }

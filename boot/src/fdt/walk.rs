@@ -101,9 +101,7 @@ impl<'a> Path<'a> {
 
     /// Tells whether the node is the root's child `name` or lies below it.
     pub fn is_in(&self, name: &[u8]) -> bool {
-        self.levels
-            .get(1)
-            .is_some_and(|level| level.node.name() == name)
+        self.levels.get(1).is_some_and(|level| level.node.name() == name)
     }
 
     /// Tells whether this is the node at an absolute path. See [`super::Fdt::find`].
@@ -112,10 +110,7 @@ impl<'a> Path<'a> {
             return false;
         };
         let mut levels = self.levels.iter().skip(1);
-        for component in rest
-            .split(|byte| *byte == b'/')
-            .filter(|part| !part.is_empty())
-        {
+        for component in rest.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
             let Some(level) = levels.next() else {
                 return false;
             };
@@ -140,28 +135,15 @@ impl<'a> Path<'a> {
         let bad = BootError::BadProperty(self.node().display_name(), name);
         let (address_cells, size_cells) = self.reg_cells();
         if value.is_empty() {
-            return Ok(Reg {
-                rest: value,
-                address_bytes: 0,
-                size_bytes: 0,
-                bad,
-            });
+            return Ok(Reg { rest: value, address_bytes: 0, size_bytes: 0, bad });
         }
         if address_cells > MAX_CELLS || size_cells > MAX_CELLS {
             return Err(bad);
         }
         let address_bytes = cell_bytes(address_cells);
         let size_bytes = cell_bytes(size_cells);
-        match value
-            .len()
-            .checked_rem(address_bytes.saturating_add(size_bytes))
-        {
-            Some(0) => Ok(Reg {
-                rest: value,
-                address_bytes,
-                size_bytes,
-                bad,
-            }),
+        match value.len().checked_rem(address_bytes.saturating_add(size_bytes)) {
+            Some(0) => Ok(Reg { rest: value, address_bytes, size_bytes, bad }),
             _ => Err(bad),
         }
     }
@@ -197,15 +179,9 @@ impl<'a> Path<'a> {
     /// The windows of a PCI host bridge, as CPU addresses.
     pub fn pci_windows(&self) -> Result<PciWindows<'a, '_>, BootError> {
         let (Some(bridge), Some(parent)) = (self.levels.last(), self.ancestors().last()) else {
-            return Ok(PciWindows {
-                path: self,
-                entries: BusRanges::default(),
-            });
+            return Ok(PciWindows { path: self, entries: BusRanges::default() });
         };
-        Ok(PciWindows {
-            path: self,
-            entries: BusRanges::new(bridge, parent)?,
-        })
+        Ok(PciWindows { path: self, entries: BusRanges::new(bridge, parent)? })
     }
 
     /// The levels above the node.
@@ -286,9 +262,7 @@ impl<'a> BusRanges<'a> {
         }
         let rest = bus.ranges.unwrap_or_default();
         let [child_bytes, parent_bytes, size_bytes] = cells.map(cell_bytes);
-        let entry = child_bytes
-            .saturating_add(parent_bytes)
-            .saturating_add(size_bytes);
+        let entry = child_bytes.saturating_add(parent_bytes).saturating_add(size_bytes);
         if rest.len() > entry.saturating_mul(MAX_BUS_RANGES) {
             return Err(BootError::TooManyBusRanges(name));
         }
@@ -297,12 +271,7 @@ impl<'a> BusRanges<'a> {
             Some(0) => {}
             _ => return Err(bad),
         }
-        Ok(Self {
-            rest,
-            child_bytes,
-            parent_bytes,
-            size_bytes,
-        })
+        Ok(Self { rest, child_bytes, parent_bytes, size_bytes })
     }
 }
 
@@ -317,11 +286,7 @@ impl Iterator for BusRanges<'_> {
         let child = take(&mut self.rest, self.child_bytes)?;
         let parent = take(&mut self.rest, self.parent_bytes)?;
         let size = take(&mut self.rest, self.size_bytes)?;
-        Some(BusRange {
-            child: number(child),
-            parent: number(parent)?,
-            size: number(size)?,
-        })
+        Some(BusRange { child: number(child), parent: number(parent)?, size: number(size)? })
     }
 }
 
@@ -341,10 +306,7 @@ fn bus_to_parent(
         let Some(offset) = range.child.and_then(|child| address.checked_sub(child)) else {
             continue;
         };
-        if offset
-            .checked_add(size)
-            .is_some_and(|end| end <= range.size)
-        {
+        if offset.checked_add(size).is_some_and(|end| end <= range.size) {
             return Ok(range.parent.checked_add(offset));
         }
     }
@@ -399,11 +361,7 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Starts before the root.
     pub(crate) fn new(cursor: Cursor<'a>, strings: Strings<'a>) -> Self {
-        Self {
-            cursor,
-            strings,
-            path: Path::default(),
-        }
+        Self { cursor, strings, path: Path::default() }
     }
 
     /// Moves to the next node, or says that there is none.

@@ -16,11 +16,7 @@ fn range(start: u64, size: u64) -> PhysRange {
 fn written(blob: &[u8], hyp: PhysRange) -> Vec<u8> {
     let fdt = Fdt::new(blob).unwrap();
     let machine = MachineInfo::from_fdt(&fdt).unwrap();
-    let view = HostView {
-        machine: &machine,
-        hyp,
-        abi_version: 0x1_0002,
-    };
+    let view = HostView { machine: &machine, hyp, abi_version: 0x1_0002 };
     let mut out = vec![0xee; max_size(&fdt) as usize];
     let size = write(&fdt, &view, &mut out).unwrap();
     out.truncate(size);
@@ -54,22 +50,13 @@ fn real_trees_change_in_three_places_only() {
                 let reg = node.get("reg").unwrap();
                 let start = u64::from_be_bytes(reg[..8].try_into().unwrap());
                 let size = u64::from_be_bytes(reg[8..].try_into().unwrap());
-                let left = if start + size == end {
-                    size - 32 * MIB
-                } else {
-                    size
-                };
+                let left = if start + size == end { size - 32 * MIB } else { size };
                 node.set("reg", &numbers(&[start, left]));
             }
             if node.name == "timer" {
                 let count = node.get("interrupts").unwrap().len() / 12;
-                let len = if count == 5 {
-                    NAMES.len()
-                } else {
-                    NAMES.len() - 9
-                };
-                node.properties
-                    .insert(0, ("interrupt-names".into(), NAMES[..len].to_vec()));
+                let len = if count == 5 { NAMES.len() } else { NAMES.len() - 9 };
+                node.properties.insert(0, ("interrupt-names".into(), NAMES[..len].to_vec()));
             }
         }
         expected.children.push(own_node());
@@ -106,11 +93,7 @@ fn memory_left(reg: &[u64], hyp: PhysRange) -> Option<Vec<u8>> {
     let mut tree = small_machine();
     tree.at("memory@40000000").set("reg", &numbers(reg));
     let mut shown = shown(&tree.write(), hyp);
-    if shown
-        .children
-        .iter()
-        .all(|node| node.name != "memory@40000000")
-    {
+    if shown.children.iter().all(|node| node.name != "memory@40000000") {
         return None;
     }
     shown.at("memory@40000000").get("reg").map(<[u8]>::to_vec)
@@ -121,30 +104,18 @@ fn memory_is_split_around_the_hypervisor() {
     let hyp = range(GIB + 16 * MIB, 2 * MIB);
     let left = |reg: &[u64]| memory_left(reg, hyp);
     let is = |reg: &[u64]| Some(numbers(reg));
-    assert_eq!(
-        left(&[GIB, GIB]),
-        is(&[GIB, 16 * MIB, GIB + 18 * MIB, GIB - 18 * MIB])
-    );
+    assert_eq!(left(&[GIB, GIB]), is(&[GIB, 16 * MIB, GIB + 18 * MIB, GIB - 18 * MIB]));
     assert_eq!(left(&[GIB, 18 * MIB]), is(&[GIB, 16 * MIB]));
-    assert_eq!(
-        left(&[GIB + 16 * MIB, GIB / 2]),
-        is(&[GIB + 18 * MIB, GIB / 2 - 2 * MIB])
-    );
+    assert_eq!(left(&[GIB + 16 * MIB, GIB / 2]), is(&[GIB + 18 * MIB, GIB / 2 - 2 * MIB]));
     assert_eq!(left(&[GIB + 16 * MIB, 2 * MIB]), None);
     // The region over the seam of two banks, and a bank that is all the hypervisor's.
     assert_eq!(
         left(&[GIB, 17 * MIB, GIB + 17 * MIB, GIB / 2]),
         is(&[GIB, 16 * MIB, GIB + 18 * MIB, GIB / 2 - MIB])
     );
-    assert_eq!(
-        left(&[GIB + 16 * MIB, 2 * MIB, 2 * GIB, MIB]),
-        is(&[2 * GIB, MIB])
-    );
+    assert_eq!(left(&[GIB + 16 * MIB, 2 * MIB, 2 * GIB, MIB]), is(&[2 * GIB, MIB]));
     // Parts of pages are nobody's.
-    assert_eq!(
-        left(&[GIB + 1, 16 * MIB]),
-        is(&[GIB + 4096, 16 * MIB - 4096])
-    );
+    assert_eq!(left(&[GIB + 1, 16 * MIB]), is(&[GIB + 4096, 16 * MIB - 4096]));
 }
 
 #[test]
@@ -152,10 +123,8 @@ fn memory_of_one_cell_stays_of_one_cell() {
     let mut tree = small_machine();
     tree.set("#address-cells", &cells(&[1]));
     tree.set("#size-cells", &cells(&[1]));
-    tree.at("memory@40000000")
-        .set("reg", &cells(&[0x4000_0000, 0x4000_0000]));
-    tree.at("intc@8000000")
-        .set("reg", &cells(&[0x800_0000, 0x1_0000, 0x80a_0000, 0x4_0000]));
+    tree.at("memory@40000000").set("reg", &cells(&[0x4000_0000, 0x4000_0000]));
+    tree.at("intc@8000000").set("reg", &cells(&[0x800_0000, 0x1_0000, 0x80a_0000, 0x4_0000]));
     tree.at("soc").set("ranges", b"");
     tree.remove("pcie@10000000");
     let mut shown = shown(&tree.write(), range(0x5000_0000, 0x20_0000));
@@ -169,29 +138,17 @@ fn memory_of_one_cell_stays_of_one_cell() {
 fn usable_memory_is_edited_too() {
     // Linux takes this property for the memory if it is there.
     let mut tree = small_machine();
-    tree.at("memory@40000000")
-        .set("linux,usable-memory", &numbers(&[GIB, 32 * MIB]));
+    tree.at("memory@40000000").set("linux,usable-memory", &numbers(&[GIB, 32 * MIB]));
     let mut shown = shown(&tree.write(), range(GIB + 30 * MIB, 4 * MIB));
     let memory = shown.at("memory@40000000");
-    assert_eq!(
-        memory.get("linux,usable-memory"),
-        Some(&numbers(&[GIB, 30 * MIB])[..])
-    );
-    tree.at("memory@40000000")
-        .set("linux,usable-memory", b"odd");
+    assert_eq!(memory.get("linux,usable-memory"), Some(&numbers(&[GIB, 30 * MIB])[..]));
+    tree.at("memory@40000000").set("linux,usable-memory", b"odd");
     let blob = tree.write();
     let fdt = Fdt::new(&blob).unwrap();
     let machine = MachineInfo::from_fdt(&fdt).unwrap();
-    let view = HostView {
-        machine: &machine,
-        hyp: range(2 * GIB - MIB, MIB),
-        abi_version: 1,
-    };
+    let view = HostView { machine: &machine, hyp: range(2 * GIB - MIB, MIB), abi_version: 1 };
     let error = write(&fdt, &view, &mut vec![0; blob.len() + 512]);
-    assert!(matches!(
-        error,
-        Err(BootError::BadProperty(_, "linux,usable-memory"))
-    ));
+    assert!(matches!(error, Err(BootError::BadProperty(_, "linux,usable-memory"))));
 }
 
 #[test]
@@ -208,16 +165,7 @@ fn reservations_lose_what_is_the_hypervisors() {
     let out = written(&blob, hyp);
     let left = Fdt::new(&out).unwrap().reservations().collect::<Vec<_>>();
     let (start, end) = (hyp.start(), hyp.end());
-    assert_eq!(
-        left,
-        [
-            (GIB, 4096),
-            (start - 4096, 4096),
-            (end, 1),
-            (start - 1, 1),
-            (end, 1)
-        ]
-    );
+    assert_eq!(left, [(GIB, 4096), (start - 4096, 4096), (end, 1), (start - 1, 1), (end, 1)]);
 }
 
 #[test]
@@ -230,11 +178,7 @@ fn another_hypervisor_node_is_replaced_with_all_below_it() {
     // One that is no child of the root stays.
     tree.at("soc").children.push(Tree::new("hypervisor"));
     let mut shown = shown(&tree.write(), range(2 * GIB - 2 * MIB, 2 * MIB));
-    let ours: Vec<_> = shown
-        .children
-        .iter()
-        .filter(|node| node.name == "hypervisor")
-        .collect();
+    let ours: Vec<_> = shown.children.iter().filter(|node| node.name == "hypervisor").collect();
     assert_eq!(ours, [&own_node()]);
     assert_eq!(shown.children.len(), small_machine().children.len() + 1);
     assert_eq!(shown.at("soc").at("hypervisor"), &Tree::new("hypervisor"));
@@ -243,14 +187,10 @@ fn another_hypervisor_node_is_replaced_with_all_below_it() {
 #[test]
 fn names_of_timer_interrupts_lose_virt_only() {
     let mut tree = small_machine();
-    tree.at("timer")
-        .set("interrupt-names", b"phys\0virt\0hyp-virt\0");
+    tree.at("timer").set("interrupt-names", b"phys\0virt\0hyp-virt\0");
     let mut shown = shown(&tree.write(), range(2 * GIB - 2 * MIB, 2 * MIB));
     let timer = shown.at("timer");
-    assert_eq!(
-        timer.get("interrupt-names"),
-        Some(b"phys\0unused\0hyp-virt\0".as_slice())
-    );
+    assert_eq!(timer.get("interrupt-names"), Some(b"phys\0unused\0hyp-virt\0".as_slice()));
     assert_eq!(timer.properties.len(), 3);
 }
 
@@ -260,20 +200,13 @@ fn every_buffer_that_is_too_small_is_refused() {
     let fdt = Fdt::new(&blob).unwrap();
     let machine = MachineInfo::from_fdt(&fdt).unwrap();
     let hyp = range(GIB + 256 * MIB, 2 * MIB);
-    let view = HostView {
-        machine: &machine,
-        hyp,
-        abi_version: 1,
-    };
+    let view = HostView { machine: &machine, hyp, abi_version: 1 };
     let size = written(&blob, hyp).len();
     let mut out = vec![0xee; size];
     for len in 0..size {
         let error = Err(BootError::HostFdtTooSmall(len as u64));
         assert_eq!(write(&fdt, &view, &mut out[..len]), error);
-        assert!(
-            len < 4 || Fdt::new(&out).is_err(),
-            "{len}: looks like a tree"
-        );
+        assert!(len < 4 || Fdt::new(&out).is_err(), "{len}: looks like a tree");
     }
     assert_eq!(write(&fdt, &view, &mut out), Ok(size));
 }

@@ -37,11 +37,7 @@ impl OwnNames {
         let compatible = u32::try_from(strings.as_bytes().len()).ok()?;
         let abi_version = compatible.checked_add(COMPATIBLE.len() as u32)?;
         let interrupt_names = abi_version.checked_add(ABI_VERSION.len() as u32)?;
-        Some(Self {
-            compatible,
-            abi_version,
-            interrupt_names,
-        })
+        Some(Self { compatible, abi_version, interrupt_names })
     }
 }
 
@@ -65,13 +61,7 @@ impl<'o, 's> Writer<'o, 's> {
     pub(super) fn new(out: &'o mut [u8], strings: Strings<'s>) -> Option<Self> {
         out.get_mut(..HEADER_SIZE)?.fill(0);
         let own_names = OwnNames::behind(strings)?;
-        Some(Self {
-            out,
-            at: HEADER_SIZE,
-            structure_at: 0,
-            strings,
-            own_names,
-        })
+        Some(Self { out, at: HEADER_SIZE, structure_at: 0, strings, own_names })
     }
 
     /// Where the names that we add lie.
@@ -117,10 +107,7 @@ impl<'o, 's> Writer<'o, 's> {
         let length_at = self.at;
         self.word(0)?;
         self.word(name_offset)?;
-        Some(OpenProperty {
-            length_at,
-            value_at: self.at,
-        })
+        Some(OpenProperty { length_at, value_at: self.at })
     }
 
     /// Ends a property's value.

@@ -42,44 +42,17 @@ fn flags_have_four_fields() {
 fn bad_headers_are_refused() {
     let good = header();
     let cases = [
-        (
-            ImageHeader {
-                image_size: 0,
-                ..good
-            },
-            ImageError::NoImageSize,
-        ),
-        (
-            ImageHeader {
-                text_offset: 2 << 20,
-                ..good
-            },
-            ImageError::BadTextOffset,
-        ),
-        (
-            ImageHeader {
-                text_offset: u64::MAX,
-                ..good
-            },
-            ImageError::BadTextOffset,
-        ),
-        (
-            ImageHeader {
-                flags: ImageFlags::from_bits(1),
-                ..good
-            },
-            ImageError::BigEndian,
-        ),
+        (ImageHeader { image_size: 0, ..good }, ImageError::NoImageSize),
+        (ImageHeader { text_offset: 2 << 20, ..good }, ImageError::BadTextOffset),
+        (ImageHeader { text_offset: u64::MAX, ..good }, ImageError::BadTextOffset),
+        (ImageHeader { flags: ImageFlags::from_bits(1), ..good }, ImageError::BigEndian),
     ];
     for (bad, expected) in cases {
         assert_eq!(ImageHeader::parse(&bad.emit()), Err(expected));
     }
     let bytes = good.emit();
     for len in 0..64 {
-        assert_eq!(
-            ImageHeader::parse(&bytes[..len]),
-            Err(ImageError::Truncated)
-        );
+        assert_eq!(ImageHeader::parse(&bytes[..len]), Err(ImageError::Truncated));
     }
     let mut gzip = bytes;
     gzip[56] = 0;

@@ -86,9 +86,8 @@ fn checked_budget(demand: &Demand<'_>) -> Option<Budget> {
         .checked_add(tables(demand, BLOCK_SIZE))?
         .checked_add(demand.spare_tables)?;
     // Each CPU's stack and windows lie in a 2 MiB piece of the private area of their own.
-    let fixed_stage1 = STAGE1_FIXED_TABLES
-        .checked_add(STAGE1_REGION_UPPER_TABLES)?
-        .checked_add(demand.cpus)?;
+    let fixed_stage1 =
+        STAGE1_FIXED_TABLES.checked_add(STAGE1_REGION_UPPER_TABLES)?.checked_add(demand.cpus)?;
     let before_region_tables = stage2_tables
         .checked_add(fixed_stage1)?
         .checked_mul(PAGE_SIZE)?
@@ -138,11 +137,7 @@ fn tables(demand: &Demand<'_>, span: u64) -> u64 {
             (None, Some(_)) => false,
             (None, None) => return count,
         };
-        let Some(range) = (if memory_is_next {
-            memory.next()
-        } else {
-            devices.next()
-        }) else {
+        let Some(range) = (if memory_is_next { memory.next() } else { devices.next() }) else {
             return count;
         };
         let first = piece(range.start(), span);

@@ -58,10 +58,7 @@ fn the_region_goes_to_the_top_and_the_tree_below_it() {
     assert_eq!(layout.fdt, range(GIB + 64 * MIB, MIB));
     assert_eq!(layout.initrd, None);
     assert_eq!(layout.hyp, range(2 * GIB - 18 * MIB, 18 * MIB));
-    assert_eq!(
-        layout.host_fdt,
-        range(layout.hyp.start() - MIB - 4096, MIB + 4096)
-    );
+    assert_eq!(layout.host_fdt, range(layout.hyp.start() - MIB - 4096, MIB + 4096));
 }
 
 #[test]
@@ -92,10 +89,7 @@ fn a_load_by_u_boot_is_planned() {
 fn obstacles_at_the_top_are_stepped_over() {
     let mut machine = machine();
     machine.initrd = Some(range(2 * GIB - 20 * MIB - 5, 3 * MIB));
-    let reserved = ReservedRange {
-        range: range(2 * GIB - 60 * MIB, 4096),
-        no_map: true,
-    };
+    let reserved = ReservedRange { range: range(2 * GIB - 60 * MIB, 4096), no_map: true };
     machine.reserved.push(reserved).unwrap();
     let layout = plan(&machine, &inputs()).unwrap();
     assert_eq!(layout.hyp, range(2 * GIB - 40 * MIB, 18 * MIB));
@@ -107,14 +101,7 @@ fn obstacles_at_the_top_are_stepped_over() {
 fn no_room_is_an_error() {
     let machine = machine();
     let with = |hyp_region_size, host_fdt_size| {
-        plan(
-            &machine,
-            &Inputs {
-                hyp_region_size,
-                host_fdt_size,
-                ..inputs()
-            },
-        )
+        plan(&machine, &Inputs { hyp_region_size, host_fdt_size, ..inputs() })
     };
     // What is free lies above the tree.
     let most = GIB - 65 * MIB - MIB;
@@ -129,11 +116,7 @@ fn no_room_is_an_error() {
 fn a_region_is_never_made_of_two_ranges_of_memory() {
     let mut machine = machine();
     machine.memory = RangeSet::default();
-    for range in [
-        range(GIB, 512 * MIB),
-        range(2 * GIB, 10 * MIB),
-        range(3 * GIB - MIB, 17 * MIB),
-    ] {
+    for range in [range(GIB, 512 * MIB), range(2 * GIB, 10 * MIB), range(3 * GIB - MIB, 17 * MIB)] {
         machine.memory.insert(range).unwrap();
     }
     let layout = plan(&machine, &inputs()).unwrap();
@@ -151,30 +134,18 @@ fn loads_that_make_no_sense_are_refused() {
         change(&mut changed);
         plan(&machine(), &changed).expect_err("must be refused")
     };
-    assert_eq!(
-        with(&|i| i.load_base = base + 4096),
-        Misaligned(Image, base + 4096)
-    );
+    assert_eq!(with(&|i| i.load_base = base + 4096), Misaligned(Image, base + 4096));
     assert_eq!(with(&|i| i.fdt_base = base + 4), Misaligned(Fdt, base + 4));
     assert_eq!(with(&|i| i.load_base = 0), OutsideMemory(Image, 0));
     let last = 0u64.wrapping_sub(2 * MIB);
     assert_eq!(with(&|i| i.load_base = last), OutsideMemory(Image, last));
     let cut = 2 * GIB - 46 * MIB;
-    assert_eq!(
-        with(&|i| i.load_base = cut),
-        OutsideMemory(Kernel, cut + 2 * MIB)
-    );
+    assert_eq!(with(&|i| i.load_base = cut), OutsideMemory(Kernel, cut + 2 * MIB));
     for size in [0, u64::MAX] {
-        assert_eq!(
-            with(&|i| i.fdt_size = size),
-            OutsideMemory(Fdt, inputs().fdt_base)
-        );
+        assert_eq!(with(&|i| i.fdt_size = size), OutsideMemory(Fdt, inputs().fdt_base));
     }
     assert_eq!(with(&|i| i.fdt_base = base), Overlap(Image, Fdt));
-    assert_eq!(
-        with(&|i| i.fdt_base = base + 47 * MIB),
-        Overlap(Kernel, Fdt)
-    );
+    assert_eq!(with(&|i| i.fdt_base = base + 47 * MIB), Overlap(Kernel, Fdt));
 
     let machine_with = |change: &dyn Fn(&mut MachineInfo)| {
         let mut changed = machine();
@@ -185,28 +156,17 @@ fn loads_that_make_no_sense_are_refused() {
     assert_eq!(initrd(base, 1), Err(Overlap(Image, Initrd)));
     assert_eq!(initrd(base + 48 * MIB - 1, 1), Err(Overlap(Kernel, Initrd)));
     assert_eq!(initrd(GIB + 65 * MIB - 1, MIB), Err(Overlap(Fdt, Initrd)));
-    assert_eq!(
-        initrd(2 * GIB - 1, 2),
-        Err(OutsideMemory(Initrd, 2 * GIB - 1))
-    );
+    assert_eq!(initrd(2 * GIB - 1, 2), Err(OutsideMemory(Initrd, 2 * GIB - 1)));
     assert!(initrd(base + 48 * MIB, MIB).is_ok());
 
     let reserve = |start, no_map| {
         machine_with(&|m| {
-            m.reserved
-                .push(ReservedRange {
-                    range: range(start, 4096),
-                    no_map,
-                })
-                .unwrap();
+            m.reserved.push(ReservedRange { range: range(start, 4096), no_map }).unwrap();
         })
     };
     for no_map in [false, true] {
         assert_eq!(reserve(base, no_map), Err(Overlap(Image, Reserved)));
-        assert_eq!(
-            reserve(base + 47 * MIB, no_map),
-            Err(Overlap(Kernel, Reserved))
-        );
+        assert_eq!(reserve(base + 47 * MIB, no_map), Err(Overlap(Kernel, Reserved)));
     }
     assert_eq!(reserve(GIB + 64 * MIB, true), Err(Overlap(Fdt, Reserved)));
     // Loaders reserve the tree that they pass.
@@ -215,10 +175,7 @@ fn loads_that_make_no_sense_are_refused() {
 
 #[test]
 fn a_tree_in_flash_is_good_enough() {
-    let flash = Inputs {
-        fdt_base: 0x1000,
-        ..inputs()
-    };
+    let flash = Inputs { fdt_base: 0x1000, ..inputs() };
     assert_eq!(plan(&machine(), &flash).unwrap().fdt, range(0x1000, MIB));
 }
 

@@ -54,7 +54,5 @@ fn console_at(path: &Path<'_>) -> Result<Option<Console>, BootError> {
         return Ok(None);
     };
     let (start, size) = entry?;
-    Ok(path
-        .translate(start, size)?
-        .map(|registers| Console { registers }))
+    Ok(path.translate(start, size)?.map(|registers| Console { registers }))
 }

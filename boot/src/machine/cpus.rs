@@ -41,12 +41,8 @@ fn is_cpu_node(path: &Path<'_>) -> bool {
     let node = path.node();
     path.depth() == 2
         && path.is_in(b"cpus")
-        && node
-            .property(b"device_type")
-            .is_some_and(|kind| kind.value == b"cpu\0")
-        && !node
-            .property(b"status")
-            .is_some_and(|status| status.value.starts_with(b"fail"))
+        && node.property(b"device_type").is_some_and(|kind| kind.value == b"cpu\0")
+        && !node.property(b"status").is_some_and(|status| status.value.starts_with(b"fail"))
 }
 
 /// Collects the CPUs.
@@ -62,17 +58,14 @@ pub(crate) fn collect_cpus(fdt: &Fdt<'_>) -> Result<ArrayVec<Cpu, MAX_CPUS>, Boo
         }
         let name = path.node().display_name();
         let mut reg = path.reg()?;
-        let (mpidr, _) = reg
-            .next()
-            .ok_or(BootError::MissingProperty(name, "reg"))??;
+        let (mpidr, _) = reg.next().ok_or(BootError::MissingProperty(name, "reg"))??;
         if reg.next().is_some() || mpidr & !MPIDR_AFFINITY_MASK != 0 {
             return Err(BootError::BadProperty(name, "reg"));
         }
         if cpus.iter().any(|cpu| cpu.mpidr == mpidr) {
             return Err(BootError::DuplicateCpu(name));
         }
-        cpus.push(Cpu { mpidr })
-            .map_err(|_| BootError::TooManyCpus(name))?;
+        cpus.push(Cpu { mpidr }).map_err(|_| BootError::TooManyCpus(name))?;
         let method = path.node().property(b"enable-method");
         if method.is_none_or(|method| method.value != b"psci\0") {
             not_psci = not_psci.or(Some(name));
@@ -99,9 +92,7 @@ pub(crate) fn find_psci(fdt: &Fdt<'_>, cpu_count: usize) -> Result<Option<Psci>,
         if !standard {
             return Err(BootError::PsciTooOld(name));
         }
-        let method = node
-            .property(b"method")
-            .ok_or(BootError::MissingProperty(name, "method"))?;
+        let method = node.property(b"method").ok_or(BootError::MissingProperty(name, "method"))?;
         let conduit = match method.value {
             b"smc\0" => Conduit::Smc,
             b"hvc\0" => Conduit::Hvc,
@@ -109,9 +100,5 @@ pub(crate) fn find_psci(fdt: &Fdt<'_>, cpu_count: usize) -> Result<Option<Psci>,
         };
         return Ok(Some(Psci { conduit }));
     }
-    if cpu_count > 1 {
-        Err(BootError::NoPsci)
-    } else {
-        Ok(None)
-    }
+    if cpu_count > 1 { Err(BootError::NoPsci) } else { Ok(None) }
 }

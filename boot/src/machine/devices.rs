@@ -49,9 +49,7 @@ pub(crate) fn collect_devices(
             if memory.overlaps(&pages) {
                 return Err(BootError::DeviceOverlapsMemory(name));
             }
-            devices
-                .insert(pages)
-                .map_err(|_| BootError::TooManyDeviceRanges(name))
+            devices.insert(pages).map_err(|_| BootError::TooManyDeviceRanges(name))
         };
         for entry in path.reg()? {
             let (start, size) = entry?;

@@ -87,10 +87,7 @@ fn read_gic(path: &Path<'_>) -> Result<GicV3, BootError> {
     let node = path.node();
     let name = node.display_name();
     let number = |property: &[u8], text| match node.property(property) {
-        Some(value) => value
-            .as_number()
-            .map(Some)
-            .ok_or(BootError::BadProperty(name, text)),
+        Some(value) => value.as_number().map(Some).ok_or(BootError::BadProperty(name, text)),
         None => Ok(None),
     };
     let interrupt_cells = match number(b"#interrupt-cells", "#interrupt-cells")? {
@@ -103,8 +100,7 @@ fn read_gic(path: &Path<'_>) -> Result<GicV3, BootError> {
     let mut reg = path.reg()?;
     let mut next_frame = || {
         let (start, size) = reg.next().ok_or(BootError::BadProperty(name, "reg"))??;
-        path.translate(start, size)?
-            .ok_or(BootError::NotAddressable(name))
+        path.translate(start, size)?.ok_or(BootError::NotAddressable(name))
     };
     let distributor = next_frame()?;
     let mut redistributors = ArrayVec::new();
@@ -113,17 +109,10 @@ fn read_gic(path: &Path<'_>) -> Result<GicV3, BootError> {
     }
     // Ends with the frames of `reg` or the room in the list, whatever `regions` says.
     for _ in 0..regions {
-        redistributors
-            .push(next_frame()?)
-            .map_err(|_| BootError::TooManyRedistributors(name))?;
+        redistributors.push(next_frame()?).map_err(|_| BootError::TooManyRedistributors(name))?;
     }
     let maintenance = match node.property(b"interrupts") {
-        Some(interrupts) => Some(private_interrupt(
-            interrupts.value,
-            0,
-            interrupt_cells,
-            name,
-        )?),
+        Some(interrupts) => Some(private_interrupt(interrupts.value, 0, interrupt_cells, name)?),
         None => None,
     };
     Ok(GicV3 {
@@ -175,15 +164,13 @@ pub(crate) fn find_timer(fdt: &Fdt<'_>, cells: usize) -> Result<TimerInterrupts,
             .ok_or(BootError::MissingProperty(name, "interrupts"))?
             .value;
         let mut found = [None; TIMER_NAMES.len()];
-        for (place, (index, wanted)) in found
-            .iter_mut()
-            .zip((0..TIMER_NAMES.len()).zip(TIMER_NAMES))
+        for (place, (index, wanted)) in
+            found.iter_mut().zip((0..TIMER_NAMES.len()).zip(TIMER_NAMES))
         {
             let index = match node.property(b"interrupt-names") {
-                Some(names) => (0..usize::MAX)
-                    .zip(names.strings())
-                    .find(|(_, n)| *n == wanted)
-                    .map(|(i, _)| i),
+                Some(names) => {
+                    (0..usize::MAX).zip(names.strings()).find(|(_, n)| *n == wanted).map(|(i, _)| i)
+                }
                 None => Some(index),
             };
             let present =
@@ -192,13 +179,7 @@ pub(crate) fn find_timer(fdt: &Fdt<'_>, cells: usize) -> Result<TimerInterrupts,
                 *place = Some(private_interrupt(interrupts, index, cells, name)?);
             }
         }
-        let [
-            secure_physical,
-            physical,
-            virtual_,
-            hyp_physical,
-            hyp_virtual,
-        ] = found;
+        let [secure_physical, physical, virtual_, hyp_physical, hyp_virtual] = found;
         let bad = BootError::BadProperty(name, "interrupts");
         return Ok(TimerInterrupts {
             secure_physical,

@@ -31,10 +31,7 @@ type Memory = RangeSet<MAX_MEMORY_RANGES>;
 pub(crate) fn is_memory_node(path: &Path<'_>) -> bool {
     path.depth() == 1
         && path.is_enabled()
-        && path
-            .node()
-            .property(b"device_type")
-            .is_some_and(|kind| kind.value == b"memory\0")
+        && path.node().property(b"device_type").is_some_and(|kind| kind.value == b"memory\0")
 }
 
 /// Collects the RAM: the whole pages in it, and all of it to the byte.
@@ -59,17 +56,13 @@ pub(crate) fn collect_memory(fdt: &Fdt<'_>) -> Result<(Memory, Memory), BootErro
             if exact.overlaps(&range) {
                 return Err(BootError::MemoryOverlap(name));
             }
-            exact
-                .insert(range)
-                .map_err(|_| BootError::TooManyMemoryRanges(name))?;
+            exact.insert(range).map_err(|_| BootError::TooManyMemoryRanges(name))?;
         }
     }
     let mut whole = Memory::default();
     // Rounding inward neither adds ranges nor makes two touch: the insert cannot fail.
     for range in exact.as_slice() {
-        let inner = range
-            .page_inward()
-            .ok_or(BootError::MemoryTooSmall(range.start()))?;
+        let inner = range.page_inward().ok_or(BootError::MemoryTooSmall(range.start()))?;
         whole.insert(inner).map_err(|_| BootError::NoMemory)?;
     }
     if whole.as_slice().is_empty() {
@@ -87,17 +80,11 @@ pub(crate) fn collect_reserved(
 ) -> Result<ArrayVec<ReservedRange, MAX_RESERVED_RANGES>, BootError> {
     let mut reserved = ArrayVec::new();
     let mut add = |range: PhysRange, no_map| {
-        let entry = ReservedRange {
-            range: range.page_outward(),
-            no_map,
-        };
+        let entry = ReservedRange { range: range.page_outward(), no_map };
         reserved.push(entry).map_err(|_| BootError::TooManyReserved)
     };
     for (start, size) in fdt.reservations().filter(|(_, size)| *size != 0) {
-        add(
-            PhysRange::new(start, size).ok_or(BootError::ReservationWraps(start))?,
-            false,
-        )?;
+        add(PhysRange::new(start, size).ok_or(BootError::ReservationWraps(start))?, false)?;
     }
     let mut walk = fdt.walk();
     while let Some(path) = walk.next_node() {
@@ -111,10 +98,7 @@ pub(crate) fn collect_reserved(
                 continue;
             }
             let name = path.node().display_name();
-            add(
-                PhysRange::new(start, size).ok_or(BootError::ReservedWraps(name))?,
-                no_map,
-            )?;
+            add(PhysRange::new(start, size).ok_or(BootError::ReservedWraps(name))?, no_map)?;
         }
     }
     Ok(reserved)
@@ -133,9 +117,9 @@ pub(crate) fn find_initrd(fdt: &Fdt<'_>) -> Result<Option<PhysRange>, BootError>
     match (end_of(b"linux,initrd-start")?, end_of(b"linux,initrd-end")?) {
         (None, None) => Ok(None),
         (Some(start), Some(end)) if start == end => Ok(None),
-        (Some(start), Some(end)) => PhysRange::from_bounds(start, end)
-            .map(Some)
-            .ok_or(BootError::BadInitrd),
+        (Some(start), Some(end)) => {
+            PhysRange::from_bounds(start, end).map(Some).ok_or(BootError::BadInitrd)
+        }
         (Some(_), None) | (None, Some(_)) => Err(BootError::BadInitrd),
     }
 }

@@ -13,10 +13,7 @@ fn constructors_refuse_empty_reversed_and_wrapping() {
     assert_eq!(PhysRange::new(u64::MAX, 2), None);
     assert_eq!(PhysRange::new(MAX_ADDRESS, 1), None);
     assert_eq!(PhysRange::from_bounds(2, 1), None);
-    assert_eq!(
-        PhysRange::new(MAX_ADDRESS - 1, 1).unwrap().end(),
-        MAX_ADDRESS
-    );
+    assert_eq!(PhysRange::new(MAX_ADDRESS - 1, 1).unwrap().end(), MAX_ADDRESS);
 }
 
 #[test]
@@ -24,10 +21,7 @@ fn rounding_inward_may_leave_nothing() {
     assert_eq!(range(1, 4096).page_inward(), None);
     assert_eq!(range(1, 8192).page_inward(), Some(range(4096, 8192)));
     assert_eq!(range(4097, 4098).page_outward(), range(4096, 8192));
-    assert_eq!(
-        range(MAX_ADDRESS - 1, MAX_ADDRESS).page_outward().end(),
-        MAX_ADDRESS
-    );
+    assert_eq!(range(MAX_ADDRESS - 1, MAX_ADDRESS).page_outward().end(), MAX_ADDRESS);
 }
 
 #[test]

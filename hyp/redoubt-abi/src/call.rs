@@ -290,6 +290,8 @@ numbers! {
         Features = 7, "FEATURES";
         /// Number of physical CPUs.
         Cpus = 8, "CPUS";
+        /// Ticks of the physical counter from EL2's first instruction to the host's.
+        BootTicks = 9, "BOOT_TICKS";
     }
 }
 

@@ -78,12 +78,7 @@ pub fn c_header() -> String {
          #ifndef REDOUBT_ABI_H\n#define REDOUBT_ABI_H\n\n#include <linux/types.h>\n\n",
     );
     for doc in HostCall::DOCS {
-        let _ = writeln!(
-            out,
-            "#define REDOUBT_{:<28} 0x{:x}",
-            doc.name,
-            C32(doc.function)
-        );
+        let _ = writeln!(out, "#define REDOUBT_{:<28} 0x{:x}", doc.name, C32(doc.function));
     }
     out.push('\n');
     for (name, value) in constants() {
@@ -91,33 +86,19 @@ pub fn c_header() -> String {
     }
     out.push_str("\nenum redoubt_status {\n");
     for status in Status::ALL {
-        let _ = writeln!(
-            out,
-            "\tREDOUBT_STATUS_{} = {},",
-            upper(status.name()),
-            *status as i64
-        );
+        let _ = writeln!(out, "\tREDOUBT_STATUS_{} = {},", upper(status.name()), *status as i64);
     }
     out.push_str("};\n\n/* X(name, text, errno) for every refusal */\n#define REDOUBT_STATUSES(X)");
-    for status in Status::ALL
-        .iter()
-        .filter(|status| **status != Status::Success)
-    {
+    for status in Status::ALL.iter().filter(|status| **status != Status::Success) {
         let name = upper(status.name());
         let text = status.text().trim().trim_end_matches('.');
         let _ = write!(out, " \\\n\tX({name}, \"{text}\", {})", status.errno());
     }
     out.push_str("\n\n");
-    for (name, value) in Info::ALL
-        .iter()
-        .map(|(value, name, _)| (name, *value as u64))
-    {
+    for (name, value) in Info::ALL.iter().map(|(value, name, _)| (name, *value as u64)) {
         let _ = writeln!(out, "#define REDOUBT_INFO_{name:<28} {value}");
     }
-    for (name, value) in Counter::ALL
-        .iter()
-        .map(|(value, name, _)| (name, *value as u64))
-    {
+    for (name, value) in Counter::ALL.iter().map(|(value, name, _)| (name, *value as u64)) {
         let _ = writeln!(out, "#define REDOUBT_COUNTER_{name:<25} {value}");
     }
     for (value, name, _) in run::ExitReason::ALL {

@@ -25,11 +25,7 @@ fn calls_round_trip() {
         let registers = call.encode();
         assert_eq!(registers[0], u64::from(doc.function));
         for (index, register) in registers.iter().enumerate().skip(1) {
-            let expected = if index <= doc.arguments.len() {
-                10 + index as u64
-            } else {
-                0
-            };
+            let expected = if index <= doc.arguments.len() { 10 + index as u64 } else { 0 };
             assert_eq!(*register, expected, "{} X{index}", doc.name);
         }
         assert_eq!(HostCall::decode(&registers), Ok(call));
@@ -86,15 +82,10 @@ fn run_page_members_do_not_overlap() {
 
 /// Compares a generated text with the file that is checked in.
 fn assert_checked_in(path: &str, expected: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../..")
-        .join(path);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path);
     let found = std::fs::read_to_string(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask generate`", path.display()));
-    let differing = found
-        .lines()
-        .zip(expected.lines())
-        .find(|(left, right)| left != right);
+    let differing = found.lines().zip(expected.lines()).find(|(left, right)| left != right);
     let hint: String = format!("{} is stale; run `cargo xtask generate`", path.display());
     assert_eq!(differing, None, "{hint}");
     assert_eq!(found.len(), expected.len(), "{hint}");
@@ -102,9 +93,6 @@ fn assert_checked_in(path: &str, expected: &str) {
 
 #[test]
 fn generated_files_are_current() {
-    assert_checked_in(
-        "guest-linux/driver/redoubt_abi.h",
-        &crate::generate::c_header(),
-    );
+    assert_checked_in("guest-linux/driver/redoubt_abi.h", &crate::generate::c_header());
     assert_checked_in("docs/hypercalls.md", &crate::generate::markdown());
 }

@@ -24,11 +24,8 @@ fn demand<'a>(memory: &'a [PhysRange], devices: &'a [PhysRange]) -> Demand<'a> {
 fn two_gibibytes_by_hand() {
     let memory = [range(GIB, 2 * GIB)];
     // A page of UART in the first GiB; a 512 GiB PCI window, aligned; half a GiB of ECAM.
-    let devices = [
-        range(0x900_0000, 0x1000),
-        range(256 * GIB, GIB / 2),
-        range(512 * GIB, 512 * GIB),
-    ];
+    let devices =
+        [range(0x900_0000, 0x1000), range(256 * GIB, GIB / 2), range(512 * GIB, 512 * GIB)];
     let budget = budget(&demand(&memory, &devices)).unwrap();
     assert_eq!(budget.image_bytes, 0x6_2000);
     assert_eq!(budget.per_cpu_bytes, 4 * 0x9000);
@@ -56,34 +53,10 @@ fn sums_that_do_not_fit_are_refused() {
     let good = demand(&memory, &[]);
     assert!(budget(&good).is_ok());
     let no_room = Err(BootError::NoRoom(u64::MAX));
-    assert_eq!(
-        budget(&Demand {
-            page_record_bytes: 1 << 24,
-            ..good
-        }),
-        no_room
-    );
-    assert_eq!(
-        budget(&Demand {
-            image_bytes: u64::MAX,
-            ..good
-        }),
-        no_room
-    );
-    assert_eq!(
-        budget(&Demand {
-            per_cpu_bytes: u64::MAX - 0xfff,
-            ..good
-        }),
-        no_room
-    );
-    assert_eq!(
-        budget(&Demand {
-            spare_tables: u64::MAX / 4096,
-            ..good
-        }),
-        no_room
-    );
+    assert_eq!(budget(&Demand { page_record_bytes: 1 << 24, ..good }), no_room);
+    assert_eq!(budget(&Demand { image_bytes: u64::MAX, ..good }), no_room);
+    assert_eq!(budget(&Demand { per_cpu_bytes: u64::MAX - 0xfff, ..good }), no_room);
+    assert_eq!(budget(&Demand { spare_tables: u64::MAX / 4096, ..good }), no_room);
 }
 
 /// Counts the tables by going through the ranges' pages.
@@ -92,9 +65,7 @@ fn count_tables(memory: &[PhysRange], devices: &[PhysRange]) -> u64 {
     for span in [LEVEL1_SPAN, GIB, BLOCK_SIZE] {
         for held in memory.iter().chain(devices) {
             for index in held.start() / span..=(held.end() - 1) / span {
-                let whole = devices
-                    .iter()
-                    .any(|d| d.contains(&range(index * span, span)));
+                let whole = devices.iter().any(|d| d.contains(&range(index * span, span)));
                 if !whole || span == LEVEL1_SPAN {
                     tables.insert((span, index));
                 }

@@ -1,0 +1,300 @@
+//! Identification registers as a guest sees them.
+//!
+//! Decides, field by field, which features of the hardware a guest learns of. The rows below are the
+//! only fields that can be other than zero. A feature is listed when it needs no state that EL2 does
+//! not switch and no trap that EL2 does not handle: floating point and Advanced SIMD, the crypto and
+//! atomics instructions, pointer authentication, BTI, SSBS and the like. Hidden are SVE, SME, MTE,
+//! RAS, PMU, SPE, trace, BRBE, AMU, MPAM, EL2, EL3, AArch32, LO regions, fine-grained traps, ECV, the
+//! second translation control register and all that hangs on it (permission indirection and
+//! overlays), LS64, TME, GCS, NMI, WFxT and 52-bit addresses. Layout: Arm ARM D19.2, `ID_AA64*_EL1`.
+
+use super::SysregId;
+
+/// What a guest sees of a field.
+#[derive(Clone, Copy, Debug)]
+enum Rule {
+    /// The hardware's value.
+    Allow,
+    /// The hardware's value, at most this (unsigned).
+    AtMost(u64),
+    /// The hardware's value, at most this (signed: 0xf is "not implemented").
+    SignedAtMost(u64),
+    /// This value, whatever the hardware.
+    Fixed(u64),
+    /// The hardware's value when the policy enables MOPS.
+    Mops,
+    /// The physical address size, at most the VM's.
+    AddressSize,
+}
+
+/// A field, by its lowest bit, and what a guest sees of it.
+type Row = (u32, Rule);
+
+const PFR0: &[Row] = &[
+    (0, Rule::Fixed(1)),   // EL0: AArch64 only
+    (4, Rule::Fixed(1)),   // EL1: AArch64 only
+    (16, Rule::Allow),     // FP
+    (20, Rule::Allow),     // AdvSIMD
+    (24, Rule::Fixed(1)),  // GIC: system registers
+    (48, Rule::Allow),     // DIT
+    (56, Rule::AtMost(1)), // CSV2, without SCXTNUM_ELx
+    (60, Rule::Allow),     // CSV3
+];
+
+const PFR1: &[Row] = &[
+    (0, Rule::Allow),      // BT
+    (4, Rule::Allow),      // SSBS
+    (32, Rule::AtMost(1)), // CSV2_frac, without SCXTNUM_ELx
+];
+
+const DFR0: &[Row] = &[
+    (0, Rule::Fixed(6)),    // DebugVer: Armv8.0, the least there can be
+    (12, Rule::Fixed(1)),   // BRPs: two breakpoints
+    (20, Rule::Fixed(1)),   // WRPs: two watchpoints
+    (36, Rule::Fixed(0xf)), // DoubleLock: not implemented
+];
+
+const ISAR0: &[Row] = &[
+    (4, Rule::Allow),  // AES
+    (8, Rule::Allow),  // SHA1
+    (12, Rule::Allow), // SHA2
+    (16, Rule::Allow), // CRC32
+    (20, Rule::Allow), // Atomic
+    (28, Rule::Allow), // RDM
+    (32, Rule::Allow), // SHA3
+    (36, Rule::Allow), // SM3
+    (40, Rule::Allow), // SM4
+    (44, Rule::Allow), // DP
+    (48, Rule::Allow), // FHM
+    (52, Rule::Allow), // TS
+    (56, Rule::Allow), // TLB
+    (60, Rule::Allow), // RNDR
+];
+
+const ISAR1: &[Row] = &[
+    (0, Rule::Allow),  // DPB
+    (4, Rule::Allow),  // APA
+    (8, Rule::Allow),  // API
+    (12, Rule::Allow), // JSCVT
+    (16, Rule::Allow), // FCMA
+    (20, Rule::Allow), // LRCPC
+    (24, Rule::Allow), // GPA
+    (28, Rule::Allow), // GPI
+    (32, Rule::Allow), // FRINTTS
+    (36, Rule::Allow), // SB
+    (40, Rule::Allow), // SPECRES
+    (44, Rule::Allow), // BF16
+    (48, Rule::Allow), // DGH
+    (52, Rule::Allow), // I8MM
+];
+
+const ISAR2: &[Row] = &[
+    (8, Rule::Allow),  // GPA3
+    (12, Rule::Allow), // APA3
+    (16, Rule::Mops),  // MOPS
+    (20, Rule::Allow), // BC
+    (24, Rule::Allow), // PAC_frac
+    (28, Rule::Allow), // CLRBHB
+    (48, Rule::Allow), // RPRFM
+    (52, Rule::Allow), // CSSC
+];
+
+const MMFR0: &[Row] = &[
+    (0, Rule::AddressSize),      // PARange
+    (4, Rule::Allow),            // ASIDBits
+    (8, Rule::Allow),            // BigEnd
+    (16, Rule::Allow),           // BigEndEL0
+    (20, Rule::AtMost(1)),       // TGran16, without 52-bit addresses
+    (24, Rule::Allow),           // TGran64
+    (28, Rule::SignedAtMost(0)), // TGran4, without 52-bit addresses
+];
+
+const MMFR1: &[Row] = &[
+    (0, Rule::AtMost(2)), // HAFDBS
+    (4, Rule::Allow),     // VMIDBits
+    (12, Rule::Allow),    // HPDS
+    (20, Rule::Allow),    // PAN
+    (24, Rule::Allow),    // SpecSEI
+    (36, Rule::Allow),    // ETS
+    (60, Rule::Allow),    // ECBHB
+];
+
+const MMFR2: &[Row] = &[
+    (0, Rule::Allow),  // CnP
+    (4, Rule::Allow),  // UAO
+    (16, Rule::Allow), // VARange
+    (20, Rule::Allow), // CCIDX
+    (32, Rule::Allow), // AT
+    (36, Rule::Allow), // IDS
+    (48, Rule::Allow), // TTL
+    (52, Rule::Allow), // BBM
+    (60, Rule::Allow), // E0PD
+];
+
+/// PARange of 48 bits, the most that is shown.
+const PA_RANGE_48: u64 = 5;
+
+/// What a VM's configuration has to say about identification registers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdPolicy {
+    /// Size of the VM's intermediate physical address space in bits.
+    pub ipa_bits: u32,
+    /// The memory copy and set instructions are enabled (HCRX_EL2.MSCEn).
+    pub mops: bool,
+}
+
+/// Declares the registers that are read from the hardware.
+macro_rules! hardware_ids {
+    ($($(#[doc = $doc:literal])+ $field:ident, signed $signed:expr;)+) => {
+        /// Identification registers of the hardware, read at boot on every CPU.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct HardwareIds {
+            $($(#[doc = $doc])+ pub $field: u64,)+
+        }
+
+        impl HardwareIds {
+            /// Takes in another CPU: of each field the lesser value remains, so that a guest may
+            /// move between CPUs.
+            pub fn merge(&mut self, other: &Self) {
+                $(self.$field = lesser(self.$field, other.$field, $signed);)+
+            }
+        }
+    };
+}
+
+hardware_ids! {
+    /// ID_AA64PFR0_EL1.
+    pfr0, signed 0x0000_0000_00ff_0000;
+    /// ID_AA64PFR1_EL1.
+    pfr1, signed 0;
+    /// ID_AA64DFR0_EL1.
+    dfr0, signed 0x00ff_00f0_0000_0000;
+    /// ID_AA64ISAR0_EL1.
+    isar0, signed 0;
+    /// ID_AA64ISAR1_EL1.
+    isar1, signed 0;
+    /// ID_AA64ISAR2_EL1.
+    isar2, signed 0;
+    /// ID_AA64MMFR0_EL1.
+    mmfr0, signed 0x0000_0000_ff00_0000;
+    /// ID_AA64MMFR1_EL1.
+    mmfr1, signed 0;
+    /// ID_AA64MMFR2_EL1.
+    mmfr2, signed 0;
+    /// ID_AA64MMFR3_EL1.
+    mmfr3, signed 0;
+}
+
+/// Takes the lesser of each pair of fields; fields in `signed` count from -8 to 7.
+fn lesser(left: u64, right: u64, signed: u64) -> u64 {
+    (0..64u32).step_by(4).fold(0, |value, lsb| {
+        let flip = if (signed >> lsb) & 0xf != 0 { 8 } else { 0 };
+        let (left, right) = ((left >> lsb) & 0xf, (right >> lsb) & 0xf);
+        let field = if (left ^ flip) < (right ^ flip) { left } else { right };
+        value | (field << lsb)
+    })
+}
+
+/// Identification registers of a VM. Those without a field here read as zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRegisters {
+    pfr0: u64,
+    pfr1: u64,
+    dfr0: u64,
+    isar0: u64,
+    isar1: u64,
+    isar2: u64,
+    mmfr0: u64,
+    mmfr1: u64,
+    mmfr2: u64,
+}
+
+impl IdRegisters {
+    /// All zero: the VM that is not there.
+    pub const ZERO: Self = Self {
+        pfr0: 0,
+        pfr1: 0,
+        dfr0: 0,
+        isar0: 0,
+        isar1: 0,
+        isar2: 0,
+        mmfr0: 0,
+        mmfr1: 0,
+        mmfr2: 0,
+    };
+
+    /// Filters what the hardware has.
+    #[must_use]
+    pub fn new(hardware: &HardwareIds, policy: &IdPolicy) -> Self {
+        let filter = |value, rows| filter(value, rows, policy);
+        Self {
+            pfr0: filter(hardware.pfr0, PFR0),
+            pfr1: filter(hardware.pfr1, PFR1),
+            dfr0: filter(hardware.dfr0, DFR0),
+            isar0: filter(hardware.isar0, ISAR0),
+            isar1: filter(hardware.isar1, ISAR1),
+            isar2: filter(hardware.isar2, ISAR2),
+            mmfr0: filter(hardware.mmfr0, MMFR0),
+            mmfr1: filter(hardware.mmfr1, MMFR1),
+            mmfr2: filter(hardware.mmfr2, MMFR2),
+        }
+    }
+
+    /// Returns the value of an identification register of AArch64 (S3_0_C0_C4_0 to
+    /// S3_0_C0_C7_7); `None` for any other register.
+    #[must_use]
+    pub const fn get(&self, register: SysregId) -> Option<u64> {
+        match register.parts() {
+            (3, 0, 0, 4, 0) => Some(self.pfr0),
+            (3, 0, 0, 4, 1) => Some(self.pfr1),
+            (3, 0, 0, 5, 0) => Some(self.dfr0),
+            (3, 0, 0, 6, 0) => Some(self.isar0),
+            (3, 0, 0, 6, 1) => Some(self.isar1),
+            (3, 0, 0, 6, 2) => Some(self.isar2),
+            (3, 0, 0, 7, 0) => Some(self.mmfr0),
+            (3, 0, 0, 7, 1) => Some(self.mmfr1),
+            (3, 0, 0, 7, 2) => Some(self.mmfr2),
+            // The AArch32 ones read as zero, too, and may be asked for by a VMM.
+            (3, 0, 0, 1..=7, _) => Some(0),
+            _ => None,
+        }
+    }
+
+    /// Tells whether branches to a mispredicted target cannot be steered by another context
+    /// (CSV2): what the firmware call SMCCC_ARCH_WORKAROUND_1 is asked about.
+    #[must_use]
+    pub const fn has_csv2(&self) -> bool {
+        (self.pfr0 >> 56) & 0xf != 0
+    }
+}
+
+/// Builds a register from the fields that are listed.
+fn filter(hardware: u64, rows: &[Row], policy: &IdPolicy) -> u64 {
+    rows.iter().fold(0, |value, (lsb, rule)| {
+        let lsb = *lsb & 63;
+        let field = (hardware >> lsb) & 0xf;
+        let shown = match *rule {
+            Rule::Allow => field,
+            Rule::AtMost(limit) => field.min(limit),
+            Rule::SignedAtMost(limit) if (field ^ 8) > (limit ^ 8) => limit,
+            Rule::SignedAtMost(_) => field,
+            Rule::Fixed(fixed) => fixed,
+            Rule::Mops if policy.mops => field,
+            Rule::Mops => 0,
+            Rule::AddressSize => field.min(pa_range(policy.ipa_bits)).min(PA_RANGE_48),
+        };
+        value | ((shown & 0xf) << lsb)
+    })
+}
+
+/// PARange that covers an address space of this size.
+const fn pa_range(bits: u32) -> u64 {
+    match bits {
+        0..=32 => 0,
+        33..=36 => 1,
+        37..=40 => 2,
+        41..=42 => 3,
+        43..=44 => 4,
+        _ => PA_RANGE_48,
+    }
+}
