@@ -1,0 +1,204 @@
+//! The instructions that Rust cannot express: barriers, TLB and cache maintenance, SMC, vectors,
+//! random numbers. One function an instruction or an inseparable sequence.
+
+use core::arch::{asm, global_asm};
+
+pub mod sysreg;
+
+global_asm!(include_str!("entry.S"), options(raw));
+global_asm!(include_str!("vectors.S"), options(raw));
+global_asm!(include_str!("fp.S"), options(raw));
+
+unsafe extern "C" {
+    fn smc_call(registers: *mut [u64; 4]);
+    fn fp_save(registers: *mut [u128; 32]);
+    fn fp_load(registers: *const [u128; 32]);
+    fn fp_clear();
+    static host_vectors: u8;
+    static guest_vectors: u8;
+}
+
+/// Declares functions for instructions without operands.
+macro_rules! instructions {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal;)+) => {
+        $(
+            $(#[doc = $doc])+
+            #[inline(always)]
+            pub fn $name() {
+                // SAFETY: the instruction orders or discards cached state; it accesses no memory
+                // that Rust knows of.
+                unsafe { asm!($text, options(nostack, preserves_flags)) }
+            }
+        )+
+    };
+}
+
+instructions! {
+    /// Context synchronisation.
+    isb = "isb";
+    /// Completes everything before, full system.
+    dsb_sy = "dsb sy";
+    /// Completes everything before, inner shareable.
+    dsb_ish = "dsb ish";
+    /// Completes stores before, inner shareable: table writes before a TLBI or before a walk.
+    dsb_ishst = "dsb ishst";
+    /// Waits for an event.
+    wfe = "wfe";
+    /// Removes stage-1 and stage-2 entries of the current VMID, inner shareable.
+    tlbi_vmalls12e1is = "tlbi vmalls12e1is";
+    /// Removes stage-1 entries of the current VMID, inner shareable: combined entries hold stage-2
+    /// results too.
+    tlbi_vmalle1is = "tlbi vmalle1is";
+    /// Removes stage-1 entries of the current VMID on this CPU, and waits for it.
+    tlbi_vmalle1_local = "tlbi vmalle1\ndsb nsh\nisb";
+    /// Removes all entries of EL1 and EL0 of this CPU, any VMID.
+    tlbi_alle1 = "tlbi alle1";
+    /// Removes all instruction cache lines, inner shareable.
+    ic_ialluis = "ic ialluis";
+}
+
+/// Removes the entry of one page of EL2's own tables from all TLBs.
+#[inline(always)]
+pub fn tlbi_vae2is(address: u64) {
+    // SAFETY: TLB maintenance only discards cached translations.
+    unsafe {
+        asm!("tlbi vae2is, {}", in(reg) (address >> 12) & 0xfff_ffff_ffff, options(nostack, preserves_flags));
+    }
+}
+
+/// Removes stage-2 entries of an intermediate physical address under the current VMID.
+#[inline(always)]
+pub fn tlbi_ipas2e1is(address: u64) {
+    // SAFETY: TLB maintenance only discards cached translations.
+    unsafe {
+        asm!("tlbi ipas2e1is, {}", in(reg) (address >> 12) & 0xf_ffff_ffff, options(nostack, preserves_flags));
+    }
+}
+
+/// Size in bytes of the smallest data cache line (CTR_EL0.DminLine).
+fn dcache_line() -> u64 {
+    4u64 << ((sysreg::read_ctr_el0() >> 16) & 0xf)
+}
+
+/// Cleans and invalidates a range of EL2's address space to the point of coherency.
+///
+/// # Safety
+/// The range must be mapped and readable.
+pub unsafe fn clean_invalidate(address: u64, length: u64) {
+    let line = dcache_line();
+    let mut at = address & !line.wrapping_sub(1);
+    while at < address.wrapping_add(length) {
+        // SAFETY: the caller guarantees that the address is mapped.
+        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) }
+        at = at.wrapping_add(line);
+    }
+    dsb_sy();
+}
+
+/// Calls the firmware and returns X0 to X3.
+pub fn smc(mut registers: [u64; 4]) -> [u64; 4] {
+    // SAFETY: the firmware at EL3 is trusted not to touch EL2's memory; the array is ours.
+    unsafe { smc_call(&raw mut registers) }
+    registers
+}
+
+/// Saves V0 to V31.
+pub fn save_fp(registers: &mut [u128; 32]) {
+    // SAFETY: the reference covers the 512 bytes that are written.
+    unsafe { fp_save(registers) }
+}
+
+/// Loads V0 to V31.
+pub fn load_fp(registers: &[u128; 32]) {
+    // SAFETY: the reference covers the 512 bytes that are read; EL2 is built without FP registers,
+    // so no value of its own is lost.
+    unsafe { fp_load(registers) }
+}
+
+/// Clears V0 to V31 and what extends them.
+pub fn clear_fp() {
+    // SAFETY: EL2 is built without FP registers, so no value of its own is lost.
+    unsafe { fp_clear() }
+}
+
+/// Address of the vectors for the time a host runs.
+pub fn host_vectors_address() -> u64 {
+    (&raw const host_vectors) as u64
+}
+
+/// Makes exceptions go to the vectors for the host.
+pub fn use_host_vectors() {
+    // SAFETY: host_vectors is a complete vector table in EL2's text.
+    unsafe {
+        asm!("msr vbar_el2, {}", "isb", in(reg) &raw const host_vectors, options(nostack, preserves_flags));
+    }
+}
+
+/// Makes exceptions go to the vectors for guests.
+pub fn use_guest_vectors() {
+    // SAFETY: guest_vectors is a complete vector table in EL2's text.
+    unsafe {
+        asm!("msr vbar_el2, {}", "isb", in(reg) &raw const guest_vectors, options(nostack, preserves_flags));
+    }
+}
+
+/// Whether the CPU makes random numbers (FEAT_RNG).
+pub fn has_random() -> bool {
+    (sysreg::read_id_aa64isar0_el1() >> 60) != 0
+}
+
+/// A random number of the CPU, if it makes any and has one now.
+pub fn random() -> Option<u64> {
+    if !has_random() {
+        return None;
+    }
+    let value: u64;
+    let failed: u64;
+    // SAFETY: reads RNDR, which sets the flags.
+    unsafe {
+        asm!("mrs {}, S3_3_C2_C4_0", "cset {}, eq", out(reg) value, out(reg) failed, options(nomem, nostack));
+    }
+    (failed == 0).then_some(value)
+}
+
+/// Translates an address with the current stage 1 of EL1 for reading; the result is in PAR_EL1.
+pub fn translate_stage1_read(address: u64) {
+    // SAFETY: an address translation instruction writes PAR_EL1 only.
+    unsafe { asm!("at s1e1r, {}", "isb", in(reg) address, options(nostack, preserves_flags)) }
+}
+
+unsafe extern "C" {
+    fn host_start(argument: u64, stack: u64) -> !;
+    fn guest_enter(registers: *mut [u64; 31]) -> u64;
+}
+
+/// Enters the host at ELR_EL2 with cleared registers but X0. The stack is emptied.
+pub fn start_host(argument: u64, stack: u64) -> ! {
+    // SAFETY: the stack pointer is the top of this CPU's stack; nothing on it is used again,
+    // because this function never returns.
+    unsafe { host_start(argument, stack) }
+}
+
+/// Runs the guest whose other registers are loaded, until it exits. Returns the kind of exit.
+pub fn enter_guest(registers: &mut [u64; 31]) -> u64 {
+    // SAFETY: the array stays borrowed while the guest runs; the exit path restores everything
+    // that the calling convention preserves.
+    unsafe { guest_enter(registers) }
+}
+
+/// Leaves the early tables: jumps to `leave` (identity-mapped), which switches the MMU off and goes
+/// to `entry` with the boot block.
+pub fn leave_early(leave: u64, entry: u64, block: u64) -> ! {
+    // SAFETY: `leave` is the physical address of leave_early, mapped one to one by the early
+    // tables; it takes over in assembly and never comes back.
+    unsafe {
+        asm!("br x16", in("x16") leave, in("x0") entry, in("x1") block, options(noreturn));
+    }
+}
+
+/// Makes another CPU's data this CPU's: the boot CPU need not be the first of the FDT.
+pub fn set_percpu(address: u64) {
+    // SAFETY: called once, by the boot CPU, with the address of its initialised PerCpu, before
+    // anything reads TPIDR_EL2.
+    unsafe { asm!("msr tpidr_el2, {}", in(reg) address, options(nostack, preserves_flags)) }
+}

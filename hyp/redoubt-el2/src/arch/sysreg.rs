@@ -1,0 +1,170 @@
+//! System registers, one function an access.
+//!
+//! Reads have no side effect but on the value returned. Writes are safe functions where the
+//! register cannot change what EL2 itself executes or can reach: EL2 runs with E2H clear, so EL1
+//! registers, stage-2 registers and trap controls only govern lower exception levels. The registers
+//! for which that does not hold (TTBR0_EL2, TCR_EL2, SCTLR_EL2, MAIR_EL2, TPIDR_EL2) are written
+//! in entry.S alone; VBAR_EL2 has its own two functions in [`crate::arch`].
+
+use core::arch::asm;
+
+/// Declares a read function and, where a second name is given, a write function of a register.
+macro_rules! registers {
+    ($($(#[doc = $doc:literal])* $read:ident $(, $write:ident)? = $name:literal;)+) => {
+        $(
+            #[doc = concat!("Reads ", $name, ".")]
+            #[allow(dead_code)]
+            #[inline(always)]
+            pub fn $read() -> u64 {
+                let value: u64;
+                // SAFETY: an MRS of this register has no effect on memory or on other state.
+                unsafe {
+                    asm!(concat!("mrs {}, ", $name), out(reg) value, options(nomem, nostack, preserves_flags));
+                }
+                value
+            }
+            $(
+                #[doc = concat!("Writes ", $name, ".")]
+                #[allow(dead_code)]
+                #[inline(always)]
+                pub fn $write(value: u64) {
+                    // SAFETY: the register governs lower exception levels only (see the module
+                    // text), so no reference that EL2 holds is affected.
+                    unsafe {
+                        asm!(concat!("msr ", $name, ", {}"), in(reg) value, options(nostack, preserves_flags));
+                    }
+                }
+            )?
+        )+
+    };
+}
+
+registers! {
+    read_midr_el1 = "midr_el1";
+    read_mpidr_el1 = "mpidr_el1";
+    read_id_aa64pfr0_el1 = "id_aa64pfr0_el1";
+    read_id_aa64pfr1_el1 = "id_aa64pfr1_el1";
+    read_id_aa64zfr0_el1 = "S3_0_C0_C4_4";
+    read_id_aa64smfr0_el1 = "S3_0_C0_C4_5";
+    read_id_aa64dfr0_el1 = "id_aa64dfr0_el1";
+    read_id_aa64dfr1_el1 = "id_aa64dfr1_el1";
+    read_id_aa64isar0_el1 = "id_aa64isar0_el1";
+    read_id_aa64isar1_el1 = "id_aa64isar1_el1";
+    read_id_aa64isar2_el1 = "S3_0_C0_C6_2";
+    read_id_aa64mmfr0_el1 = "id_aa64mmfr0_el1";
+    read_id_aa64mmfr1_el1 = "id_aa64mmfr1_el1";
+    read_id_aa64mmfr2_el1 = "id_aa64mmfr2_el1";
+    read_id_aa64mmfr3_el1 = "S3_0_C0_C7_3";
+    read_ctr_el0 = "ctr_el0";
+    read_dczid_el0 = "dczid_el0";
+    read_clidr_el1 = "clidr_el1";
+    read_cntpct_el0 = "cntpct_el0";
+
+    read_esr_el2 = "esr_el2";
+    read_far_el2 = "far_el2";
+    read_hpfar_el2 = "hpfar_el2";
+    read_elr_el2, write_elr_el2 = "elr_el2";
+    read_spsr_el2, write_spsr_el2 = "spsr_el2";
+    read_tpidr_el2 = "tpidr_el2";
+    read_sctlr_el2 = "sctlr_el2";
+    read_hcr_el2, write_hcr_el2 = "hcr_el2";
+    read_hcrx_el2, write_hcrx_el2 = "S3_4_C1_C2_2";
+    read_vttbr_el2, write_vttbr_el2 = "vttbr_el2";
+    read_vtcr_el2, write_vtcr_el2 = "vtcr_el2";
+    read_vpidr_el2, write_vpidr_el2 = "vpidr_el2";
+    read_vmpidr_el2, write_vmpidr_el2 = "vmpidr_el2";
+    read_cptr_el2, write_cptr_el2 = "cptr_el2";
+    read_mdcr_el2, write_mdcr_el2 = "mdcr_el2";
+    read_hstr_el2, write_hstr_el2 = "hstr_el2";
+    read_hacr_el2, write_hacr_el2 = "hacr_el2";
+    read_cnthctl_el2, write_cnthctl_el2 = "cnthctl_el2";
+    read_cntvoff_el2, write_cntvoff_el2 = "cntvoff_el2";
+    read_hfgrtr_el2, write_hfgrtr_el2 = "S3_4_C1_C1_4";
+    read_hfgwtr_el2, write_hfgwtr_el2 = "S3_4_C1_C1_5";
+    read_hfgitr_el2, write_hfgitr_el2 = "S3_4_C1_C1_6";
+    read_hdfgrtr_el2, write_hdfgrtr_el2 = "S3_4_C3_C1_4";
+    read_hdfgwtr_el2, write_hdfgwtr_el2 = "S3_4_C3_C1_5";
+    read_hafgrtr_el2, write_hafgrtr_el2 = "S3_4_C3_C1_6";
+    read_mpam2_el2, write_mpam2_el2 = "S3_4_C10_C5_0";
+    read_zcr_el2, write_zcr_el2 = "S3_4_C1_C2_0";
+    read_smcr_el2, write_smcr_el2 = "S3_4_C1_C2_6";
+    read_svcr, write_svcr = "S3_3_C4_C2_2";
+
+    read_icc_sre_el2, write_icc_sre_el2 = "icc_sre_el2";
+    read_ich_hcr_el2, write_ich_hcr_el2 = "ich_hcr_el2";
+    read_ich_vtr_el2 = "ich_vtr_el2";
+    read_ich_misr_el2 = "ich_misr_el2";
+    read_ich_vmcr_el2, write_ich_vmcr_el2 = "ich_vmcr_el2";
+    read_ich_ap0r0_el2, write_ich_ap0r0_el2 = "ich_ap0r0_el2";
+    read_ich_ap0r1_el2, write_ich_ap0r1_el2 = "ich_ap0r1_el2";
+    read_ich_ap0r2_el2, write_ich_ap0r2_el2 = "ich_ap0r2_el2";
+    read_ich_ap0r3_el2, write_ich_ap0r3_el2 = "ich_ap0r3_el2";
+    read_ich_ap1r0_el2, write_ich_ap1r0_el2 = "ich_ap1r0_el2";
+    read_ich_ap1r1_el2, write_ich_ap1r1_el2 = "ich_ap1r1_el2";
+    read_ich_ap1r2_el2, write_ich_ap1r2_el2 = "ich_ap1r2_el2";
+    read_ich_ap1r3_el2, write_ich_ap1r3_el2 = "ich_ap1r3_el2";
+    read_ich_lr0_el2, write_ich_lr0_el2 = "ich_lr0_el2";
+    read_ich_lr1_el2, write_ich_lr1_el2 = "ich_lr1_el2";
+    read_ich_lr2_el2, write_ich_lr2_el2 = "ich_lr2_el2";
+    read_ich_lr3_el2, write_ich_lr3_el2 = "ich_lr3_el2";
+    read_ich_lr4_el2, write_ich_lr4_el2 = "ich_lr4_el2";
+    read_ich_lr5_el2, write_ich_lr5_el2 = "ich_lr5_el2";
+    read_ich_lr6_el2, write_ich_lr6_el2 = "ich_lr6_el2";
+    read_ich_lr7_el2, write_ich_lr7_el2 = "ich_lr7_el2";
+    read_ich_lr8_el2, write_ich_lr8_el2 = "ich_lr8_el2";
+    read_ich_lr9_el2, write_ich_lr9_el2 = "ich_lr9_el2";
+    read_ich_lr10_el2, write_ich_lr10_el2 = "ich_lr10_el2";
+    read_ich_lr11_el2, write_ich_lr11_el2 = "ich_lr11_el2";
+    read_ich_lr12_el2, write_ich_lr12_el2 = "ich_lr12_el2";
+    read_ich_lr13_el2, write_ich_lr13_el2 = "ich_lr13_el2";
+    read_ich_lr14_el2, write_ich_lr14_el2 = "ich_lr14_el2";
+    read_ich_lr15_el2, write_ich_lr15_el2 = "ich_lr15_el2";
+
+    read_sctlr_el1, write_sctlr_el1 = "sctlr_el1";
+    read_actlr_el1, write_actlr_el1 = "actlr_el1";
+    read_cpacr_el1, write_cpacr_el1 = "cpacr_el1";
+    read_ttbr0_el1, write_ttbr0_el1 = "ttbr0_el1";
+    read_ttbr1_el1, write_ttbr1_el1 = "ttbr1_el1";
+    read_tcr_el1, write_tcr_el1 = "tcr_el1";
+    read_esr_el1, write_esr_el1 = "esr_el1";
+    read_far_el1, write_far_el1 = "far_el1";
+    read_afsr0_el1, write_afsr0_el1 = "afsr0_el1";
+    read_afsr1_el1, write_afsr1_el1 = "afsr1_el1";
+    read_mair_el1, write_mair_el1 = "mair_el1";
+    read_amair_el1, write_amair_el1 = "amair_el1";
+    read_vbar_el1, write_vbar_el1 = "vbar_el1";
+    read_contextidr_el1, write_contextidr_el1 = "contextidr_el1";
+    read_tpidr_el0, write_tpidr_el0 = "tpidr_el0";
+    read_tpidrro_el0, write_tpidrro_el0 = "tpidrro_el0";
+    read_tpidr_el1, write_tpidr_el1 = "tpidr_el1";
+    read_tpidr2_el0, write_tpidr2_el0 = "S3_3_C13_C0_5";
+    read_scxtnum_el0, write_scxtnum_el0 = "S3_3_C13_C0_7";
+    read_scxtnum_el1, write_scxtnum_el1 = "S3_0_C13_C0_7";
+    read_cntkctl_el1, write_cntkctl_el1 = "cntkctl_el1";
+    read_par_el1, write_par_el1 = "par_el1";
+    read_csselr_el1, write_csselr_el1 = "csselr_el1";
+    read_mdscr_el1, write_mdscr_el1 = "mdscr_el1";
+    read_sp_el0, write_sp_el0 = "sp_el0";
+    read_sp_el1, write_sp_el1 = "sp_el1";
+    read_elr_el1, write_elr_el1 = "elr_el1";
+    read_spsr_el1, write_spsr_el1 = "spsr_el1";
+    read_fpsr, write_fpsr = "S3_3_C4_C4_1";
+    read_fpcr, write_fpcr = "S3_3_C4_C4_0";
+    read_cntv_ctl_el0, write_cntv_ctl_el0 = "cntv_ctl_el0";
+    read_cntv_cval_el0, write_cntv_cval_el0 = "cntv_cval_el0";
+    read_pmcr_el0, write_pmcr_el0 = "pmcr_el0";
+    read_pmuserenr_el0, write_pmuserenr_el0 = "pmuserenr_el0";
+    read_tcr2_el1, write_tcr2_el1 = "S3_0_C2_C0_3";
+    read_sctlr2_el1, write_sctlr2_el1 = "S3_0_C1_C0_3";
+
+    read_apiakeylo_el1, write_apiakeylo_el1 = "S3_0_C2_C1_0";
+    read_apiakeyhi_el1, write_apiakeyhi_el1 = "S3_0_C2_C1_1";
+    read_apibkeylo_el1, write_apibkeylo_el1 = "S3_0_C2_C1_2";
+    read_apibkeyhi_el1, write_apibkeyhi_el1 = "S3_0_C2_C1_3";
+    read_apdakeylo_el1, write_apdakeylo_el1 = "S3_0_C2_C2_0";
+    read_apdakeyhi_el1, write_apdakeyhi_el1 = "S3_0_C2_C2_1";
+    read_apdbkeylo_el1, write_apdbkeylo_el1 = "S3_0_C2_C2_2";
+    read_apdbkeyhi_el1, write_apdbkeyhi_el1 = "S3_0_C2_C2_3";
+    read_apgakeylo_el1, write_apgakeylo_el1 = "S3_0_C2_C3_0";
+    read_apgakeyhi_el1, write_apgakeyhi_el1 = "S3_0_C2_C3_1";
+}

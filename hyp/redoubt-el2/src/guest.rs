@@ -1,0 +1,353 @@
+//! Running a vCPU: the switch between host and guest, and the loop that handles what EL2 answers
+//! itself.
+//!
+//! The vCPU's registers live in its state page, which is EL2's; the page is mapped here while the
+//! vCPU runs and nowhere else. Of the run page EL2 takes one copy before it looks at anything. No
+//! lock is held while the guest runs.
+
+use redoubt_abi::Status;
+use redoubt_abi::call::Counter;
+use redoubt_abi::run::{self, MAX_LIST_REGISTERS};
+use redoubt_core::exit::{self, ExitReport, GuestDecision, GuestView, Syndrome, Trap};
+use redoubt_core::hw::Stage2Context;
+use redoubt_core::smccc::{self, Entropy, GuestCall};
+use redoubt_core::sysreg::traps::GuestTraps;
+use redoubt_core::vcpu::{EntryRequest, VcpuContext};
+use redoubt_core::vgic::{ListRegisters, VgicHardware};
+use redoubt_core::vm::{RunStart, VmHandle};
+
+use crate::arch::{self, sysreg};
+use crate::memory::{self, Hw};
+use crate::sync::BootCell;
+use crate::vm::{self, SlotGuard};
+use crate::window::{Use, Window};
+use crate::{percpu, traps, vgic, world};
+
+/// What the CPU's GIC offers to guests.
+pub static VGIC: BootCell<VgicHardware> = BootCell::new();
+
+/// PMCR_EL0.E: counters count.
+const PMCR_E: u64 = 1;
+
+/// Offset of a word in an array of the run page.
+const fn word(array: usize, number: usize) -> usize {
+    array.saturating_add(number.saturating_mul(8))
+}
+
+/// The host's side of a run page: the words that it writes, copied once.
+struct RunPage {
+    window: Window,
+}
+
+impl RunPage {
+    /// Reads the word at an offset.
+    fn read(&self, offset: usize) -> u64 {
+        let word = self.window.pointer::<u64>().wrapping_byte_add(offset & 0xff8);
+        // SAFETY: the window maps the whole page, and the offset is aligned and below 4096. The
+        // host may write at the same time, hence the volatile access.
+        unsafe { word.read_volatile() }
+    }
+
+    /// Writes the word at an offset.
+    fn write(&self, offset: usize, value: u64) {
+        let word = self.window.pointer::<u64>().wrapping_byte_add(offset & 0xff8);
+        // SAFETY: as in `read`.
+        unsafe { word.write_volatile(value) }
+    }
+
+    /// Takes the entry part over: checked list registers, and what completes the last exit.
+    fn read_entry(&self, lists: &mut ListRegisters) -> Result<EntryRequest, Status> {
+        let request = EntryRequest {
+            flags: self.read(run::ENTRY_FLAGS),
+            mmio_data: self.read(run::ENTRY_MMIO_DATA),
+        };
+        let count = self.read(run::ENTRY_LR_COUNT);
+        let maintenance = self.read(run::ENTRY_MAINTENANCE);
+        let mut raw = [0; MAX_LIST_REGISTERS];
+        for (number, value) in raw.iter_mut().enumerate() {
+            *value = self.read(word(run::ENTRY_LR, number));
+        }
+        lists.load(count, &raw, maintenance, VGIC.get())?;
+        Ok(request)
+    }
+
+    /// Writes the exit part.
+    fn write_exit(
+        &self,
+        report: &ExitReport,
+        context: &VcpuContext,
+        lists: &ListRegisters,
+        misr: u64,
+        offset: u64,
+    ) {
+        for (number, value) in report.args.iter().enumerate() {
+            self.write(word(run::EXIT_ARGS, number), *value);
+        }
+        self.write(run::EXIT_TIMER_CTL, context.cntv_ctl_el0);
+        self.write(run::EXIT_TIMER_DEADLINE, context.cntv_cval_el0.saturating_add(offset));
+        self.write(run::EXIT_LR_COUNT, lists.count as u64);
+        for (number, value) in lists.values.iter().enumerate() {
+            self.write(word(run::EXIT_LR, number), *value);
+        }
+        self.write(run::EXIT_MISR, misr);
+        self.write(run::EXIT_VMCR, context.ich_vmcr);
+        self.write(run::EXIT_REASON, report.reason as u64);
+    }
+}
+
+/// Random numbers of the CPU.
+struct CpuEntropy;
+
+impl Entropy for CpuEntropy {
+    fn is_available(&self) -> bool {
+        arch::has_random()
+    }
+
+    fn next(&mut self) -> Option<u64> {
+        arch::random()
+    }
+}
+
+/// What of the VM stays the same while a vCPU runs.
+struct Constants {
+    stage2: Stage2Context,
+    vtcr: u64,
+    counter_offset: u64,
+    mpidr: u64,
+    traps: GuestTraps,
+}
+
+/// Runs a vCPU until it exits to the host. Returns the exit reason.
+pub fn run(handle: u64, vcpu: u64) -> Result<u64, Status> {
+    let number = VmHandle::from_register(handle)?.slot();
+    let (start, constants) = {
+        let mut slot = vm::find(handle)?;
+        let stage2 = slot.context()?;
+        let start = slot.vm.begin_run(vcpu, percpu::this().index)?;
+        let constants = Constants {
+            stage2,
+            vtcr: slot.vtcr,
+            counter_offset: slot.vm.counter_offset(),
+            mpidr: VcpuContext::mpidr(start.vcpu),
+            traps: vm::guest_traps(),
+        };
+        (start, constants)
+    };
+    let state = Window::map(Use::State, start.state.base());
+    let run_page = RunPage { window: Window::map(Use::Run, start.run.base()) };
+    let context = state.pointer::<VcpuContext>();
+    // SAFETY: the state page is EL2's, was zeroed when it was donated (a valid context), and
+    // `begin_run` made this CPU the only one that uses it.
+    let context = unsafe { &mut *context };
+    let lists = percpu::this().list_registers.get();
+    // SAFETY: the cell is this CPU's, and used by this function alone, which does not nest.
+    let lists = unsafe { &mut *lists };
+
+    let result = enter(number, &start, context, lists, &run_page, &constants);
+    let mut guard = vm::lock(number);
+    match &result {
+        Ok(_) => guard.vm.end_run(start.vcpu),
+        Err(_) => guard.vm.cancel_run(&start),
+    }
+    result
+}
+
+/// Checks the entry, switches worlds around [`run_guest`], and reports.
+fn enter(
+    slot: usize,
+    start: &RunStart,
+    context: &mut VcpuContext,
+    lists: &mut ListRegisters,
+    page: &RunPage,
+    constants: &Constants,
+) -> Result<u64, Status> {
+    let request = page.read_entry(lists)?;
+    if let Some(boot) = &start.reset {
+        context.reset(boot.entry, boot.context);
+    }
+    context.complete_entry(&request)?;
+
+    let host = percpu::this().host.get();
+    // SAFETY: the cell is this CPU's, and used by this function alone, which does not nest.
+    let host = unsafe { &mut *host };
+    world::save(host);
+    let mdscr = world::save_host_debug();
+    let pmcr = stop_counters();
+    if traps::has_sme() {
+        sysreg::write_svcr(0);
+    }
+    activate_guest(constants);
+    percpu::separate_vcpus(slot, start.vcpu);
+    arch::load_fp(&context.v);
+    sysreg::write_fpcr(context.fpcr);
+    sysreg::write_fpsr(context.fpsr);
+    sysreg::write_cntvoff_el2(constants.counter_offset);
+    sysreg::write_cntv_cval_el0(context.cntv_cval_el0);
+    sysreg::write_cntv_ctl_el0(context.cntv_ctl_el0);
+    vgic::load(context, lists);
+
+    let report = run_guest(slot, start.vcpu, context);
+
+    let misr = vgic::save(context, lists);
+    context.cntv_ctl_el0 = sysreg::read_cntv_ctl_el0();
+    context.cntv_cval_el0 = sysreg::read_cntv_cval_el0();
+    sysreg::write_cntv_ctl_el0(0);
+    context.fpcr = sysreg::read_fpcr();
+    context.fpsr = sysreg::read_fpsr();
+    arch::save_fp(&mut context.v);
+    arch::clear_fp();
+    sysreg::write_fpcr(0);
+    sysreg::write_fpsr(0);
+    traps::activate_host();
+    world::load(host);
+    world::load_host_debug(mdscr);
+    restart_counters(pmcr);
+    page.write_exit(&report, context, lists, misr, constants.counter_offset);
+    Ok(report.reason as u64)
+}
+
+/// Stops the host's event counters: they must not count what a guest does.
+fn stop_counters() -> u64 {
+    if !traps::has_pmu() {
+        return 0;
+    }
+    let pmcr = sysreg::read_pmcr_el0();
+    sysreg::write_pmcr_el0(pmcr & !PMCR_E);
+    pmcr
+}
+
+/// Undoes [`stop_counters`].
+fn restart_counters(pmcr: u64) {
+    if pmcr & PMCR_E != 0 {
+        sysreg::write_pmcr_el0(pmcr);
+    }
+}
+
+/// Loads the guest's stage 2 and traps.
+fn activate_guest(constants: &Constants) {
+    let values = &constants.traps;
+    sysreg::write_hcr_el2(values.hcr);
+    if traps::has_hcx() {
+        sysreg::write_hcrx_el2(values.hcrx);
+    }
+    if traps::has_fgt() {
+        sysreg::write_hfgrtr_el2(values.hfgrtr);
+        sysreg::write_hfgwtr_el2(values.hfgwtr);
+        sysreg::write_hfgitr_el2(values.hfgitr);
+        sysreg::write_hdfgrtr_el2(values.hdfgrtr);
+        sysreg::write_hdfgwtr_el2(values.hdfgwtr);
+    }
+    sysreg::write_cptr_el2(values.cptr);
+    sysreg::write_mdcr_el2(values.mdcr | traps::event_counters());
+    if traps::has_mpam() {
+        sysreg::write_mpam2_el2(values.mpam2);
+    }
+    sysreg::write_hstr_el2(values.hstr);
+    sysreg::write_cnthctl_el2(values.cnthctl);
+    sysreg::write_vmpidr_el2(constants.mpidr);
+    sysreg::write_vtcr_el2(constants.vtcr);
+    sysreg::write_vttbr_el2(constants.stage2.vttbr());
+    arch::isb();
+}
+
+/// Enters the guest again and again, until something concerns the host.
+fn run_guest(slot: usize, vcpu: usize, context: &mut VcpuContext) -> ExitReport {
+    loop {
+        world::load_guest(context);
+        arch::use_guest_vectors();
+        let kind = arch::enter_guest(&mut context.x);
+        arch::use_host_vectors();
+        percpu::count(Counter::GuestExits);
+        let syndrome = Syndrome {
+            esr: sysreg::read_esr_el2(),
+            far: sysreg::read_far_el2(),
+            hpfar: sysreg::read_hpfar_el2(),
+        };
+        world::save(context);
+        let trap = match kind {
+            0 => Trap::Synchronous,
+            1 => Trap::Irq,
+            _ => Trap::SError,
+        };
+        if let Some(report) = handle_exit(slot, vcpu, trap, &syndrome, context) {
+            return report;
+        }
+    }
+}
+
+/// Handles one exit; `None` when the guest goes on.
+fn handle_exit(
+    slot: usize,
+    vcpu: usize,
+    trap: Trap,
+    syndrome: &Syndrome,
+    context: &mut VcpuContext,
+) -> Option<ExitReport> {
+    let ipa = match trap {
+        Trap::Synchronous => {
+            crate::host::abort_address(exit::address_source(syndrome.esr), syndrome)
+        }
+        Trap::Irq | Trap::Fiq | Trap::SError => None,
+    };
+    let guest_exit = exit::decode_guest(trap, syndrome);
+    let mut guard = vm::lock(slot);
+    let view = GuestView {
+        memory: guard.vm.memory(),
+        ids: guard.vm.ids(),
+        protected: guard.vm.protected(),
+        ipa,
+    };
+    match exit::decide_guest(&guest_exit, syndrome, context, &view) {
+        GuestDecision::Resume | GuestDecision::LoadFp => None,
+        GuestDecision::Report(report) => Some(report),
+        GuestDecision::Call(_) => {
+            match smccc::guest_call(&mut guard.vm, vcpu, context, &mut CpuEntropy) {
+                GuestCall::Resume => {}
+                GuestCall::Report(report) => return Some(report),
+                GuestCall::Share { ipa } => {
+                    memory_call(&mut guard, context, ipa, MemoryCall::Share)
+                }
+                GuestCall::Unshare { ipa } => {
+                    memory_call(&mut guard, context, ipa, MemoryCall::Unshare)
+                }
+                GuestCall::Relinquish { ipa } => {
+                    memory_call(&mut guard, context, ipa, MemoryCall::Relinquish)
+                }
+            }
+            None
+        }
+    }
+}
+
+/// What a guest asks for a page of its own.
+#[derive(Clone, Copy, Debug)]
+enum MemoryCall {
+    Share,
+    Unshare,
+    Relinquish,
+}
+
+/// Carries out a call of the guest on one of its pages and answers it.
+fn memory_call(guard: &mut SlotGuard, context: &mut VcpuContext, ipa: u64, call: MemoryCall) {
+    let done = match vm::one_page(ipa) {
+        Some(range) => {
+            let mut hw = Hw::new();
+            let Some(guest) = guard.memory.as_mut() else {
+                return;
+            };
+            let mut host = memory::host();
+            use redoubt_core::memory::Contents::Keep;
+            match call {
+                MemoryCall::Share => host.guest_share(&mut hw, guest, range, Keep),
+                MemoryCall::Unshare => host.guest_unshare(&mut hw, guest, range, Keep),
+                MemoryCall::Relinquish => host.guest_relinquish(&mut hw, guest, range),
+            }
+            .is_ok()
+        }
+        None => false,
+    };
+    smccc::finish_memory_call(context, done);
+}
+
+/// A state page must be able to hold a context.
+const _: () = assert!(size_of::<VcpuContext>() <= 4096);

@@ -1,0 +1,166 @@
+//! Entries from the host: hypercalls, SMCs, trapped registers, stage-2 aborts.
+//!
+//! What an exception means is decided in `redoubt_core::exit`; here it is carried out.
+
+use redoubt_abi::Status;
+use redoubt_abi::call::Counter;
+use redoubt_core::exit::{
+    self, AddressSource, HostAbort, HostAccess, HostDecision, Syndrome, Trap,
+};
+use redoubt_core::inject::{self, El1Exception, EntryFeatures, ExceptionSource};
+use redoubt_core::memory::{Access, HostFault};
+
+use crate::arch::{self, sysreg};
+use crate::memory::{self, Hw};
+use crate::{fatal, hypercall, percpu, psci};
+
+/// General-purpose registers of the host, as vectors.S stores them.
+#[derive(Debug)]
+#[repr(C)]
+pub struct HostRegisters {
+    /// X0 to X30.
+    pub x: [u64; 31],
+    padding: u64,
+}
+
+impl HostRegisters {
+    /// X0 to X3.
+    pub fn first_four(&self) -> [u64; 4] {
+        let [x0, x1, x2, x3, ..] = self.x;
+        [x0, x1, x2, x3]
+    }
+
+    /// Sets X0 to X3.
+    pub fn set_first_four(&mut self, values: [u64; 4]) {
+        let [x0, x1, x2, x3, ..] = &mut self.x;
+        [*x0, *x1, *x2, *x3] = values;
+    }
+}
+
+/// Moves the host past a trapped instruction.
+fn skip_instruction() {
+    sysreg::write_elr_el2(sysreg::read_elr_el2().wrapping_add(4));
+    // BTYPE describes the instruction that was skipped.
+    sysreg::write_spsr_el2(sysreg::read_spsr_el2() & !(3 << 10));
+}
+
+/// Features of the CPU that decide PSTATE on exception entry.
+pub fn entry_features() -> EntryFeatures {
+    let pfr1 = sysreg::read_id_aa64pfr1_el1();
+    EntryFeatures { mte: (pfr1 >> 8) & 0xf >= 2, nmi: (pfr1 >> 36) & 0xf != 0 }
+}
+
+/// Makes the host take an exception at EL1.
+fn inject(exception: &El1Exception) {
+    let source = ExceptionSource {
+        pc: sysreg::read_elr_el2(),
+        pstate: sysreg::read_spsr_el2(),
+        vbar_el1: sysreg::read_vbar_el1(),
+        sctlr_el1: sysreg::read_sctlr_el1(),
+    };
+    let entry = inject::enter_el1(&source, exception, entry_features());
+    sysreg::write_elr_el1(entry.elr_el1);
+    sysreg::write_spsr_el1(entry.spsr_el1);
+    sysreg::write_esr_el1(entry.esr_el1);
+    if let Some(far) = entry.far_el1 {
+        sysreg::write_far_el1(far);
+    }
+    sysreg::write_elr_el2(entry.pc);
+    sysreg::write_spsr_el2(entry.pstate);
+}
+
+/// The intermediate physical address of an abort, if the syndrome or a walk gives it.
+pub fn abort_address(source: AddressSource, syndrome: &Syndrome) -> Option<u64> {
+    match source {
+        AddressSource::Hpfar => Some(exit::ipa_from_hpfar(syndrome)),
+        AddressSource::TranslateFar => {
+            let saved = sysreg::read_par_el1();
+            arch::translate_stage1_read(syndrome.far);
+            let result = sysreg::read_par_el1();
+            sysreg::write_par_el1(saved);
+            exit::ipa_from_par(result, syndrome.far)
+        }
+        AddressSource::None => None,
+    }
+}
+
+/// A stage-2 abort of the host: another CPU may have changed the table between the fault and now;
+/// if the access is still refused, the host gets an exception.
+fn resolve(abort: &HostAbort, syndrome: &Syndrome) {
+    percpu::count(Counter::HostAbort);
+    let access = match (abort.fetch, abort.write) {
+        (true, _) => Access::Execute,
+        (false, true) => Access::Write,
+        (false, false) => Access::Read,
+    };
+    if let Some(address) = abort_address(abort.source, syndrome) {
+        let mut hw = Hw::new();
+        match memory::host().fault(&mut hw, address, access) {
+            HostFault::Retry => return,
+            HostFault::Inject => {}
+        }
+    }
+    percpu::count(Counter::HostRefusedAborts);
+    inject(&abort.refusal(syndrome.far));
+}
+
+/// A trapped register access.
+fn emulate(access: &HostAccess, registers: &mut HostRegisters) {
+    percpu::count(Counter::HostSysreg);
+    skip_instruction();
+    if let (Some(value), Some(register)) =
+        (access.value, registers.x.get_mut(usize::from(access.rt)))
+    {
+        *register = value;
+    }
+}
+
+/// A synchronous exception of the host, from vectors.S.
+#[unsafe(no_mangle)]
+extern "C" fn handle_host_sync(registers: &mut HostRegisters) {
+    percpu::count(Counter::HostEntries);
+    let syndrome = Syndrome {
+        esr: sysreg::read_esr_el2(),
+        far: sysreg::read_far_el2(),
+        hpfar: sysreg::read_hpfar_el2(),
+    };
+    let exit = exit::decode_host(Trap::Synchronous, &syndrome);
+    match exit::decide_host(&exit) {
+        HostDecision::Hypercall => {
+            percpu::count(Counter::HostHvc);
+            hypercall::handle(registers);
+        }
+        HostDecision::BadHypercall => {
+            percpu::count(Counter::HostHvc);
+            registers.set_first_four([Status::NotSupported.to_register(), 0, 0, 0]);
+        }
+        HostDecision::Firmware => {
+            percpu::count(Counter::HostSmc);
+            skip_instruction();
+            psci::handle_smc(registers);
+        }
+        HostDecision::Emulate(access) => emulate(&access, registers),
+        HostDecision::Resolve(abort) => resolve(&abort, &syndrome),
+        HostDecision::Inject(exception) => {
+            percpu::count(Counter::HostOther);
+            inject(&exception);
+        }
+        HostDecision::FlushTlb => {
+            // A TLB conflict of the host: it may have made the conflicting entries itself.
+            percpu::count(Counter::HostOther);
+            arch::tlbi_vmalls12e1is();
+            arch::dsb_ish();
+            arch::isb();
+        }
+        HostDecision::LoadFp | HostDecision::Resume => percpu::count(Counter::HostOther),
+        HostDecision::SystemError => fatal::stop("an SError of the host was routed to EL2"),
+    }
+}
+
+/// A physical interrupt while the host ran: HCR_EL2 routes none here. Counted, so that a test sees
+/// it; the interrupt stays pending for the host.
+#[unsafe(no_mangle)]
+extern "C" fn handle_host_interrupt(_: &mut HostRegisters) {
+    percpu::count(Counter::HostEntries);
+    percpu::count(Counter::HostIrq);
+}

@@ -1,0 +1,323 @@
+//! The calls of the host: from registers to the core and back.
+//!
+//! Every value in a register is what the host alleges. A call locks what it needs in the order of
+//! `sync.rs`, lets the core check everything, and only then changes anything.
+
+use redoubt_abi::call::{self, Counter, HostCall, Info};
+use redoubt_abi::guest::VENDOR_UID;
+use redoubt_abi::{ABI_VERSION, HOST_UID, Status};
+use redoubt_core::addr::PageRange;
+use redoubt_core::memory::{Contents, Lend, MAX_PAGES_PER_CALL, Reclaim, VmMemory};
+use redoubt_core::refusal::Refusal;
+use redoubt_core::stage2::geometry::{Concatenation, Geometry};
+use redoubt_core::transition::VmSlot;
+use redoubt_core::vcpu::VcpuContext;
+use redoubt_core::vm::{
+    MAX_MEMORY_RANGES, MAX_VCPUS, MAX_VMS, ReclaimStep, VmConfig, VmHandle, VmState,
+};
+
+use crate::arch::sysreg;
+use crate::host::HostRegisters;
+use crate::memory::{self, Hw};
+use crate::psci::CPUS;
+use crate::vm::{self, GUEST_IDS, SlotGuard};
+use crate::window::{Use, Window};
+use crate::{cpu, guest, percpu};
+
+/// Handles an HVC of the host.
+pub fn handle(registers: &mut HostRegisters) {
+    let [x0, x1, x2, x3, x4, x5, x6, ..] = registers.x;
+    #[allow(clippy::cast_possible_truncation)]
+    if x0 as u32 == VENDOR_UID {
+        registers.set_first_four(HOST_UID.map(u64::from));
+        return;
+    }
+    let result = HostCall::decode(&[x0, x1, x2, x3, x4, x5, x6]).and_then(dispatch);
+    let (status, value) = match result {
+        Ok(value) => (Status::Success, value),
+        Err(status) => (status, 0),
+    };
+    registers.set_first_four([status.to_register(), value, 0, 0]);
+}
+
+/// Carries out a decoded call; the value is for X1.
+fn dispatch(call: HostCall) -> Result<u64, Status> {
+    match call {
+        HostCall::Version {} => Ok(ABI_VERSION.into()),
+        HostCall::Info { selector } => info(selector),
+        HostCall::Stats { cpu, counter } => stats(cpu, counter),
+        HostCall::VmCreate { flags, ipa_bits, vcpus, root_pfn } => {
+            create(flags, ipa_bits, vcpus, root_pfn)
+        }
+        HostCall::VmSetMemory { handle, ipa, pages } => {
+            vm::find(handle)?.vm.set_memory(ipa, pages).map(|()| 0)
+        }
+        HostCall::VmAddTables { handle, pfn, pages } => add_tables(handle, pfn, pages),
+        HostCall::VmMap { handle, pfn, ipa, pages, flags } => map(handle, pfn, ipa, pages, flags),
+        HostCall::VmUnmap { handle, ipa, pages } => unmap(handle, ipa, pages),
+        HostCall::VcpuCreate { handle, vcpu, state_pfn, run_pfn, flags } => {
+            create_vcpu(handle, vcpu, state_pfn, run_pfn, flags)
+        }
+        HostCall::VcpuRun { handle, vcpu } => guest::run(handle, vcpu),
+        HostCall::VcpuGetReg { handle, vcpu, register } => get_register(handle, vcpu, register),
+        HostCall::VcpuSetReg { handle, vcpu, register, value } => {
+            set_register(handle, vcpu, register, value)
+        }
+        HostCall::VmDestroy { handle } => destroy(handle),
+        HostCall::VmReclaim { handle } => reclaim(handle),
+    }
+}
+
+/// INFO.
+fn info(selector: u64) -> Result<u64, Status> {
+    let features =
+        call::FEATURE_PROTECTED | if cfg!(feature = "counters") { call::FEATURE_STATS } else { 0 };
+    let value = match Info::from_register(selector).ok_or(Status::InvalidArgument)? {
+        Info::MaxVms => MAX_VMS as u64,
+        Info::MaxVcpus => MAX_VCPUS as u64,
+        Info::IpaBits => cpu::guest_ipa_bits().into(),
+        Info::MaxPages => MAX_PAGES_PER_CALL,
+        Info::ListRegisters => guest::VGIC.get().list_registers as u64,
+        Info::VirtualTimerIntid => guest::VGIC.get().timer_intid.into(),
+        Info::MaxMemoryRanges => MAX_MEMORY_RANGES as u64,
+        Info::Features => features,
+        Info::Cpus => CPUS.get().len() as u64,
+        Info::BootTicks => *crate::boot::BOOT_TICKS.get(),
+    };
+    Ok(value)
+}
+
+/// STATS.
+fn stats(cpu: u64, counter: u64) -> Result<u64, Status> {
+    let cpu = usize::try_from(cpu).ok().and_then(|cpu| CPUS.get().index(cpu));
+    let cpu = cpu.ok_or(Status::InvalidArgument)?;
+    let counter = Counter::from_register(counter).ok_or(Status::InvalidArgument)?;
+    Ok(percpu::counter(cpu, counter))
+}
+
+/// VM_CREATE.
+fn create(flags: u64, ipa_bits: u64, vcpus: u64, root_pfn: u64) -> Result<u64, Status> {
+    let config = VmConfig::new(flags, ipa_bits, vcpus, cpu::guest_ipa_bits())?;
+    let geometry = Geometry::new(config.ipa_bits(), cpu::pa_bits(), Concatenation::Prefer)
+        .map_err(Status::from)?;
+    let root = vm::page_range(root_pfn, geometry.root_pages())?;
+    let handle = vm::TABLE.lock().allocate()?;
+    match open(handle, &config, geometry, root) {
+        Ok(()) => Ok(handle.to_register()),
+        Err(status) => {
+            vm::TABLE.lock().release(handle);
+            Err(status)
+        }
+    }
+}
+
+/// Fills a slot that was allocated for a new VM.
+fn open(
+    handle: VmHandle,
+    config: &VmConfig,
+    geometry: Geometry,
+    root: PageRange,
+) -> Result<(), Status> {
+    let mut slot = vm::lock(handle.slot());
+    let number = VmSlot::new(u8::try_from(handle.slot()).map_err(|_| Status::NoSlot)?);
+    let memory = VmMemory::create(
+        &mut memory::host(),
+        &mut Hw::new(),
+        number,
+        handle.vmid(),
+        geometry,
+        root,
+    )
+    .map_err(Status::from)?;
+    // Guest time starts at zero.
+    let counter_offset = sysreg::read_cntpct_el0();
+    slot.vm.open(handle, config, root.start_pa(), counter_offset, *GUEST_IDS.get());
+    slot.vtcr = geometry.vtcr(cpu::pa_range(), false);
+    slot.memory = Some(memory);
+    Ok(())
+}
+
+/// VM_ADD_TABLES.
+fn add_tables(handle: u64, pfn: u64, pages: u64) -> Result<u64, Status> {
+    let range = vm::page_range(pfn, pages)?;
+    let mut slot = vm::find(handle)?;
+    slot.vm.require_alive()?;
+    let mut hw = Hw::new();
+    memory::host().donate_tables(&mut hw, slot.memory_mut()?, range).map_err(Status::from)?;
+    Ok(0)
+}
+
+/// VM_MAP.
+fn map(handle: u64, pfn: u64, ipa: u64, pages: u64, flags: u64) -> Result<u64, Status> {
+    if flags & !(call::MAP_KEEP | call::MAP_READ_ONLY) != 0 {
+        return Err(Status::InvalidArgument);
+    }
+    let keep = flags & call::MAP_KEEP != 0;
+    let read_only = flags & call::MAP_READ_ONLY != 0;
+    let range = vm::page_range(pfn, pages)?;
+    let ipa = vm::page_ipa(ipa)?;
+    let mut slot = vm::find(handle)?;
+    slot.vm.require_alive()?;
+    let mut hw = Hw::new();
+    if !slot.vm.protected() {
+        let lend = if read_only { Lend::ReadOnly } else { Lend::ReadWrite };
+        let guest = slot.memory_mut()?;
+        memory::host().share_memory(&mut hw, guest, range, ipa, lend).map_err(Status::from)?;
+        return Ok(0);
+    }
+    if read_only || (keep && slot.vm.state() != VmState::Creating) {
+        return Err(Status::Protected);
+    }
+    if !slot.vm.memory().contains(ipa.raw(), pages) {
+        return Err(Status::InvalidArgument);
+    }
+    let contents = if keep { Contents::Keep } else { Contents::Zero };
+    let guest = slot.memory_mut()?;
+    memory::host().donate_memory(&mut hw, guest, range, ipa, contents).map_err(Status::from)?;
+    Ok(0)
+}
+
+/// VM_UNMAP.
+fn unmap(handle: u64, ipa: u64, pages: u64) -> Result<u64, Status> {
+    let start = vm::page_ipa(ipa)?;
+    if pages > MAX_PAGES_PER_CALL {
+        return Err(Status::TooMany);
+    }
+    let range = redoubt_core::addr::IpaRange::new(start, pages).map_err(Status::from)?;
+    let mut slot = vm::find(handle)?;
+    slot.vm.require_alive()?;
+    if slot.vm.protected() {
+        return Err(Status::Protected);
+    }
+    let guest = slot.memory_mut()?;
+    let mut hw = Hw::new();
+    let mut host = memory::host();
+    let mut done = 0;
+    for ipa in range.iter() {
+        let Ok(page) = redoubt_core::addr::IpaRange::new(ipa, 1) else {
+            continue;
+        };
+        match host.unshare_memory(&mut hw, guest, page) {
+            Ok(()) => done = u64::saturating_add(done, 1),
+            Err(Refusal::NotMapped) => {}
+            // Nothing else refuses a page that is mapped, but tables running out for a block that
+            // has to be split: what is done stays done, and the count says how far it came.
+            Err(refusal) if done == 0 => return Err(refusal.into()),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
+}
+
+/// VCPU_CREATE.
+fn create_vcpu(
+    handle: u64,
+    vcpu: u64,
+    state_pfn: u64,
+    run_pfn: u64,
+    flags: u64,
+) -> Result<u64, Status> {
+    let state = vm::page_range(state_pfn, 1)?;
+    let run = vm::page_range(run_pfn, 1)?;
+    let mut slot = vm::find(handle)?;
+    let plan = slot.vm.check_vcpu(vcpu, flags)?;
+    let guest = slot.memory_mut()?;
+    let mut hw = Hw::new();
+    let mut host = memory::host();
+    // A run page serves one vCPU.
+    if host.frame(run.start()).map_err(Status::from)?.pins != 0 {
+        return Err(Status::Pinned);
+    }
+    host.pin(run).map_err(Status::from)?;
+    // The pin comes first: it makes a state page that is the run page too a refusal.
+    if let Err(refusal) = host.donate_state(&mut hw, guest, state) {
+        if host.unpin(run).is_err() {
+            crate::fatal::stop("a pin was lost");
+        }
+        return Err(refusal.into());
+    }
+    drop(host);
+    slot.vm.commit_vcpu(plan, state.start(), run.start());
+    let window = Window::map(Use::State, state.start_pa());
+    // SAFETY: the page was just donated and zeroed, which is a valid context, and the VM's lock
+    // keeps every other CPU from it.
+    let context = unsafe { &mut *window.pointer::<VcpuContext>() };
+    context.reset(0, 0);
+    Ok(0)
+}
+
+/// Calls `access` with the registers of a vCPU that does not run.
+fn with_registers<T>(
+    slot: &SlotGuard,
+    state: redoubt_core::addr::Pfn,
+    access: impl FnOnce(&mut VcpuContext) -> Result<T, Status>,
+) -> Result<T, Status> {
+    let _ = slot;
+    let window = Window::map(Use::State, state.base());
+    // SAFETY: the page is the state page of a vCPU that does not run; the VM's lock, which the
+    // guard stands for, keeps every other CPU from it.
+    let context = unsafe { &mut *window.pointer::<VcpuContext>() };
+    access(context)
+}
+
+/// VCPU_GET_REG.
+fn get_register(handle: u64, vcpu: u64, register: u64) -> Result<u64, Status> {
+    let slot = vm::find(handle)?;
+    let (pages, _) = slot.vm.register_access(vcpu)?;
+    with_registers(&slot, pages.state, |context| {
+        context.get_reg(register, pages.vcpu, slot.vm.ids())
+    })
+}
+
+/// VCPU_SET_REG.
+fn set_register(handle: u64, vcpu: u64, register: u64, value: u64) -> Result<u64, Status> {
+    let slot = vm::find(handle)?;
+    let (pages, access) = slot.vm.register_access(vcpu)?;
+    with_registers(&slot, pages.state, |context| {
+        context.set_reg(register, value, pages.vcpu, slot.vm.ids(), access)
+    })?;
+    Ok(0)
+}
+
+/// VM_DESTROY.
+fn destroy(handle: u64) -> Result<u64, Status> {
+    let mut slot = vm::find(handle)?;
+    slot.vm.destroy()?;
+    slot.memory_mut()?.begin_teardown();
+    Ok(0)
+}
+
+/// VM_RECLAIM.
+fn reclaim(handle: u64) -> Result<u64, Status> {
+    let parsed = VmHandle::from_register(handle)?;
+    let mut slot = vm::find(handle)?;
+    match slot.vm.reclaim_step()? {
+        ReclaimStep::Memory { .. } | ReclaimStep::Tables { .. } => slot.vm.reclaim_next(),
+        ReclaimStep::Vcpu { state, run, .. } => {
+            let guest = slot.memory_mut()?;
+            let mut host = memory::host();
+            host.return_state(&mut Hw::new(), guest, PageRange::one(state))
+                .map_err(Status::from)?;
+            if host.unpin(PageRange::one(run)).is_err() {
+                crate::fatal::stop("a pin was lost");
+            }
+            drop(host);
+            slot.vm.reclaim_next();
+        }
+        ReclaimStep::Root { .. } => {
+            let guest = slot.memory_mut()?;
+            match memory::host().reclaim_step(&mut Hw::new(), guest).map_err(Status::from)? {
+                Reclaim::More => {}
+                Reclaim::Done => slot.vm.reclaim_next(),
+            }
+        }
+        ReclaimStep::Done => {
+            slot.memory = None;
+            slot.vm.close();
+            drop(slot);
+            vm::TABLE.lock().release(parsed);
+            return Ok(0);
+        }
+    }
+    Ok(1)
+}

@@ -1,0 +1,178 @@
+//! Memory effects for `redoubt-core`: tables, TLB maintenance, scrubbing.
+
+use redoubt_core::addr::{HypVa, Ipa, Pa, Pfn};
+use redoubt_core::hw::{Breach, FailStop, PageScrub, Stage2Context, TableMemory, TlbOps};
+use redoubt_core::memory::HostMemory;
+use redoubt_core::stage1::HypTlb;
+
+use crate::arch::{self, sysreg};
+use crate::fatal;
+use crate::layout::LINEAR_VA;
+use crate::sync::{BootCell, Guard, Lock, rank};
+use crate::window::{Use, Window};
+
+/// The part of EL2's region that the linear map covers.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    /// First physical address.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+impl Linear {
+    /// Address of a physical page in the linear map, if it is covered.
+    pub fn address(&self, page: Pa) -> Option<u64> {
+        let offset = page.raw().checked_sub(self.start)?;
+        (offset < self.size).then(|| LINEAR_VA.wrapping_add(offset))
+    }
+}
+
+/// The linear map.
+pub static LINEAR: BootCell<Linear> = BootCell::new();
+
+/// Host memory: the ownership table and the host's stage-2 table.
+pub static HOST: BootCell<Lock<{ rank::HOST }, HostMemory<'static>>> = BootCell::new();
+
+/// Takes the lock of host memory.
+pub fn host() -> Guard<'static, { rank::HOST }, HostMemory<'static>> {
+    HOST.get().lock()
+}
+
+/// The effects, for one operation: it keeps the last table of a VM mapped.
+#[derive(Debug, Default)]
+pub struct Hw {
+    table: Option<(Pa, Window)>,
+    vttbr: u64,
+}
+
+impl Hw {
+    /// Effects for one operation.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Address of a descriptor.
+    fn entry(&mut self, table: Pa, index: usize) -> *mut u64 {
+        let index = index & 511;
+        if let Some(address) = LINEAR.get().address(table) {
+            return (address as *mut u64).wrapping_add(index);
+        }
+        if let Some((mapped, window)) = &self.table
+            && *mapped == table
+        {
+            return window.pointer::<u64>().wrapping_add(index);
+        }
+        self.table = None;
+        let window = Window::map(Use::Table, table);
+        let address = window.pointer::<u64>().wrapping_add(index);
+        self.table = Some((table, window));
+        address
+    }
+}
+
+impl TableMemory for Hw {
+    fn read(&mut self, table: Pa, index: usize) -> u64 {
+        let entry = self.entry(table, index);
+        // SAFETY: the address is in the linear map or in an open window, and aligned; the core
+        // passes only tables that EL2 owns.
+        unsafe { entry.read_volatile() }
+    }
+
+    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
+        let entry = self.entry(table, index);
+        // SAFETY: as in `read`.
+        unsafe { entry.write_volatile(descriptor) }
+    }
+
+    fn zero(&mut self, table: Pa) {
+        let entry = self.entry(table, 0);
+        // SAFETY: as in `read`; a table is one page.
+        unsafe { entry.write_bytes(0, 512) }
+    }
+}
+
+impl TlbOps for Hw {
+    fn dsb_ishst(&mut self) {
+        arch::dsb_ishst();
+    }
+
+    fn dsb_ish(&mut self) {
+        arch::dsb_ish();
+    }
+
+    fn isb(&mut self) {
+        arch::isb();
+    }
+
+    fn enter(&mut self, context: Stage2Context) {
+        self.vttbr = sysreg::read_vttbr_el2();
+        sysreg::write_vttbr_el2(context.vttbr());
+        arch::isb();
+    }
+
+    fn leave(&mut self) {
+        sysreg::write_vttbr_el2(self.vttbr);
+        arch::isb();
+    }
+
+    fn invalidate_ipa(&mut self, ipa: Ipa, _level: Option<u8>) {
+        arch::tlbi_ipas2e1is(ipa.raw());
+    }
+
+    fn invalidate_stage1(&mut self) {
+        arch::tlbi_vmalle1is();
+    }
+
+    fn invalidate_all(&mut self) {
+        arch::tlbi_vmalls12e1is();
+    }
+}
+
+impl HypTlb for Hw {
+    fn publish(&mut self) {
+        arch::dsb_ishst();
+        arch::isb();
+    }
+
+    fn break_va(&mut self, va: HypVa) {
+        arch::dsb_ishst();
+        arch::tlbi_vae2is(va.raw());
+        arch::dsb_ish();
+        arch::isb();
+    }
+}
+
+impl PageScrub for Hw {
+    fn scrub(&mut self, page: Pfn) {
+        let window = Window::map(Use::Scrub, page.base());
+        let start = window.pointer::<u64>();
+        // SAFETY: the window maps one page, which no lower exception level can reach any more or
+        // yet; that is the core's order of steps.
+        unsafe { start.write_bytes(0, 512) };
+        // SAFETY: the window is mapped.
+        unsafe { arch::clean_invalidate(start as u64, 4096) };
+    }
+
+    fn clean(&mut self, page: Pfn) {
+        let window = Window::map(Use::Scrub, page.base());
+        // SAFETY: the window is mapped.
+        unsafe { arch::clean_invalidate(window.pointer::<u64>() as u64, 4096) };
+    }
+
+    fn settle(&mut self) {
+        arch::dsb_ish();
+        arch::ic_ialluis();
+        arch::dsb_ish();
+    }
+}
+
+impl FailStop for Hw {
+    fn fail_stop(&mut self, breach: Breach) -> ! {
+        fatal::stop(match breach {
+            Breach::TableMissing => "a planned table is missing",
+            Breach::TablesDisagree => "a stage-2 table disagrees with the ownership table",
+            Breach::TransitionLost => "a planned transition was refused",
+        })
+    }
+}

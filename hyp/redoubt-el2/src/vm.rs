@@ -1,0 +1,111 @@
+//! The VMs: one slot each, behind its own lock.
+
+use redoubt_abi::Status;
+use redoubt_core::addr::{Ipa, IpaRange, PageRange, Pfn};
+use redoubt_core::hw::Stage2Context;
+use redoubt_core::memory::{Reclaim, VmMemory};
+use redoubt_core::sysreg::traps::{self, GuestTraps};
+use redoubt_core::sysreg::{HardwareIds, IdPolicy, IdRegisters};
+use redoubt_core::vm::{MAX_VMS, Vm, VmHandle, VmTable};
+
+use crate::sync::{BootCell, Guard, Lock, rank};
+
+/// Everything EL2 keeps of a VM.
+pub struct Slot {
+    /// Life cycle and vCPUs.
+    pub vm: Vm,
+    /// Stage-2 table and pages; present from creation until everything is given back.
+    pub memory: Option<VmMemory>,
+    /// VTCR_EL2.
+    pub vtcr: u64,
+}
+
+/// A locked slot.
+pub type SlotGuard = Guard<'static, { rank::VM }, Slot>;
+
+impl Slot {
+    /// A free slot.
+    const fn new() -> Self {
+        Self { vm: Vm::new(), memory: None, vtcr: 0 }
+    }
+
+    /// VMID and root of the stage-2 table.
+    pub fn context(&self) -> Result<Stage2Context, Status> {
+        self.memory.as_ref().and_then(VmMemory::context).ok_or(Status::NoSuchVm)
+    }
+
+    /// The stage-2 table and pages.
+    pub fn memory_mut(&mut self) -> Result<&mut VmMemory, Status> {
+        self.memory.as_mut().ok_or(Status::NoSuchVm)
+    }
+}
+
+/// Which slots are in use, and their generations.
+pub static TABLE: Lock<{ rank::TABLE }, VmTable> = Lock::new(VmTable::new());
+
+/// The slots.
+static SLOTS: [Lock<{ rank::VM }, Slot>; MAX_VMS] = [const { Lock::new(Slot::new()) }; MAX_VMS];
+
+/// Locks a slot by number, which is below [`MAX_VMS`] wherever it comes from.
+pub fn lock(slot: usize) -> SlotGuard {
+    match SLOTS.get(slot) {
+        Some(slot) => slot.lock(),
+        None => crate::fatal::stop("a VM slot is out of range"),
+    }
+}
+
+/// Locks the slot of a live handle.
+pub fn find(handle: u64) -> Result<SlotGuard, Status> {
+    let handle = VmHandle::from_register(handle)?;
+    let guard = lock(handle.slot());
+    guard.vm.check(handle)?;
+    Ok(guard)
+}
+
+/// ID registers of the hardware, common to all CPUs.
+pub static HARDWARE_IDS: BootCell<HardwareIds> = BootCell::new();
+
+/// Trap registers for guests.
+pub fn guest_traps() -> GuestTraps {
+    traps::guest(HARDWARE_IDS.get(), &id_policy())
+}
+
+/// What decides the ID registers besides the hardware.
+pub fn id_policy() -> IdPolicy {
+    IdPolicy { ipa_bits: crate::cpu::guest_ipa_bits().into(), mops: false }
+}
+
+/// The ID registers that guests see.
+pub static GUEST_IDS: BootCell<IdRegisters> = BootCell::new();
+
+/// A range of pages from registers.
+pub fn page_range(pfn: u64, pages: u64) -> Result<PageRange, Status> {
+    let pfn = Pfn::new(pfn).ok_or(Status::Overflow)?;
+    PageRange::new(pfn, pages).map_err(Status::from)
+}
+
+/// An address from a register.
+pub fn page_ipa(ipa: u64) -> Result<Ipa, Status> {
+    let ipa = Ipa::new(ipa).ok_or(Status::Overflow)?;
+    if ipa.is_page_aligned() { Ok(ipa) } else { Err(Status::Misaligned) }
+}
+
+/// The page at an address of a guest, if it is a page's first.
+pub fn one_page(ipa: u64) -> Option<IpaRange> {
+    let ipa = page_ipa(ipa).ok()?;
+    IpaRange::new(ipa, 1).ok()
+}
+
+/// Takes every VM's memory away from it, scrubbed, before the firmware resets or switches off the
+/// machine: RAM may keep its contents. Also from vCPUs that run on another CPU at this moment.
+pub fn scrub_all() {
+    for number in 0..MAX_VMS {
+        let mut slot = lock(number);
+        let Some(memory) = slot.memory.as_mut() else {
+            continue;
+        };
+        memory.begin_teardown();
+        let mut hw = crate::memory::Hw::new();
+        while let Ok(Reclaim::More) = crate::memory::host().reclaim_step(&mut hw, memory) {}
+    }
+}

@@ -1,0 +1,77 @@
+//! Windows: a page of memory that is not EL2's own, mapped for one operation.
+//!
+//! EL2 has no linear map of RAM. A page of a VM or of the host is mapped into one of this CPU's
+//! windows, used, and unmapped, with its TLB entry gone on all CPUs before the window is free
+//! again. A window is writable and never executable.
+
+use redoubt_core::addr::Pa;
+use redoubt_core::stage1::{HypAttrs, Stage1};
+
+use crate::arch;
+use crate::layout::{FIXMAP_VA, WINDOWS};
+use crate::percpu;
+use crate::sync::BootCell;
+
+/// What a window is for. A CPU has one window of each kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Use {
+    /// A translation table of a VM.
+    Table = 0,
+    /// A page that is scrubbed or cleaned.
+    Scrub = 1,
+    /// The state page of the vCPU that runs here, or whose registers the host asks for.
+    State = 2,
+    /// The run page of the vCPU that runs here.
+    Run = 3,
+}
+
+const _: () = assert!((Use::Run as u64) < WINDOWS);
+
+/// Address, in the linear map, of the table that holds the descriptors of all windows.
+static DESCRIPTORS: BootCell<u64> = BootCell::new();
+
+/// Says where the descriptors are.
+pub fn set_descriptors(address: u64) {
+    DESCRIPTORS.set(address);
+}
+
+/// A mapped page.
+#[derive(Debug)]
+pub struct Window {
+    descriptor: *mut u64,
+    address: u64,
+}
+
+impl Window {
+    /// Maps a page. The caller has checked that EL2 may use it, and has no other window of the
+    /// same use open.
+    pub fn map(purpose: Use, page: Pa) -> Self {
+        let cpu = percpu::this().index.get() as u64;
+        let number = cpu.saturating_mul(WINDOWS).saturating_add(purpose as u64);
+        let descriptor = (*DESCRIPTORS.get() as *mut u64).wrapping_add(number as usize);
+        let value = Stage1::page_descriptor(page, HypAttrs::Data);
+        // SAFETY: the descriptor belongs to a window of this CPU, and is inside the table because
+        // the layout bounds CPUs and uses.
+        unsafe { descriptor.write_volatile(value) };
+        arch::dsb_ishst();
+        arch::isb();
+        Self { descriptor, address: FIXMAP_VA.saturating_add(number.saturating_mul(4096)) }
+    }
+
+    /// Start of the mapped page, valid while the window lives.
+    pub fn pointer<T>(&self) -> *mut T {
+        self.address as *mut T
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: as in `map`; nobody uses the page any more.
+        unsafe { self.descriptor.write_volatile(0) };
+        arch::dsb_ishst();
+        arch::tlbi_vae2is(self.address);
+        arch::dsb_ish();
+        arch::isb();
+    }
+}

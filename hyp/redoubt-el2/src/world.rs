@@ -1,0 +1,116 @@
+//! The EL1 and EL0 state of a world: saved from the CPU, loaded into it.
+//!
+//! One pair of functions serves host and guests, so neither can leave out a register that the
+//! other keeps. What is not here a guest cannot reach: it is trapped or disabled while a guest
+//! runs (`redoubt_core::sysreg::traps`). MDSCR_EL1 has its own functions, because a guest's accesses to it
+//! are emulated.
+
+use redoubt_core::vcpu::VcpuContext;
+
+use crate::arch::sysreg::*;
+use crate::traps;
+
+/// Expands to both directions of the plain registers.
+macro_rules! plain_registers {
+    ($($field:ident: $read:ident, $write:ident;)+) => {
+        /// Saves the registers that every world has.
+        fn save_plain(context: &mut VcpuContext) {
+            $(context.$field = $read();)+
+        }
+
+        /// Loads the registers that every world has.
+        fn load_plain(context: &VcpuContext) {
+            $($write(context.$field);)+
+        }
+    };
+}
+
+plain_registers! {
+    sp_el0: read_sp_el0, write_sp_el0;
+    sp_el1: read_sp_el1, write_sp_el1;
+    elr_el1: read_elr_el1, write_elr_el1;
+    spsr_el1: read_spsr_el1, write_spsr_el1;
+    sctlr_el1: read_sctlr_el1, write_sctlr_el1;
+    cpacr_el1: read_cpacr_el1, write_cpacr_el1;
+    ttbr0_el1: read_ttbr0_el1, write_ttbr0_el1;
+    ttbr1_el1: read_ttbr1_el1, write_ttbr1_el1;
+    tcr_el1: read_tcr_el1, write_tcr_el1;
+    mair_el1: read_mair_el1, write_mair_el1;
+    amair_el1: read_amair_el1, write_amair_el1;
+    esr_el1: read_esr_el1, write_esr_el1;
+    far_el1: read_far_el1, write_far_el1;
+    afsr0_el1: read_afsr0_el1, write_afsr0_el1;
+    afsr1_el1: read_afsr1_el1, write_afsr1_el1;
+    vbar_el1: read_vbar_el1, write_vbar_el1;
+    contextidr_el1: read_contextidr_el1, write_contextidr_el1;
+    tpidr_el0: read_tpidr_el0, write_tpidr_el0;
+    tpidrro_el0: read_tpidrro_el0, write_tpidrro_el0;
+    tpidr_el1: read_tpidr_el1, write_tpidr_el1;
+    cntkctl_el1: read_cntkctl_el1, write_cntkctl_el1;
+    par_el1: read_par_el1, write_par_el1;
+    csselr_el1: read_csselr_el1, write_csselr_el1;
+    pc: read_elr_el2, write_elr_el2;
+    pstate: read_spsr_el2, write_spsr_el2;
+}
+
+/// MDSCR_EL1.MDE: breakpoints and watchpoints are on.
+const MDSCR_MDE: u64 = 1 << 15;
+
+/// Takes the host's debug control away for the time a guest runs; returns it.
+pub fn save_host_debug() -> u64 {
+    read_mdscr_el1()
+}
+
+/// Gives the host its debug control back.
+pub fn load_host_debug(mdscr: u64) {
+    write_mdscr_el1(mdscr);
+}
+
+/// Loads a guest's debug control. The breakpoint and watchpoint registers stay the host's, so they
+/// are off whatever the guest says: they must not fire on what a guest does. Single step works.
+fn load_guest_debug(context: &VcpuContext) {
+    write_mdscr_el1(context.mdscr_el1 & !MDSCR_MDE);
+}
+
+/// Loads a guest's registers.
+pub fn load_guest(context: &VcpuContext) {
+    load(context);
+    load_guest_debug(context);
+}
+
+/// Saves everything but general-purpose, FP, timer and debug registers.
+pub fn save(context: &mut VcpuContext) {
+    save_plain(context);
+    if traps::has_pauth() {
+        context.keys = [
+            read_apiakeylo_el1(),
+            read_apiakeyhi_el1(),
+            read_apibkeylo_el1(),
+            read_apibkeyhi_el1(),
+            read_apdakeylo_el1(),
+            read_apdakeyhi_el1(),
+            read_apdbkeylo_el1(),
+            read_apdbkeyhi_el1(),
+            read_apgakeylo_el1(),
+            read_apgakeyhi_el1(),
+        ];
+    }
+}
+
+/// Loads what [`save`] saves.
+pub fn load(context: &VcpuContext) {
+    load_plain(context);
+    if traps::has_pauth() {
+        let [ia_lo, ia_hi, ib_lo, ib_hi, da_lo, da_hi, db_lo, db_hi, ga_lo, ga_hi] = context.keys;
+        write_apiakeylo_el1(ia_lo);
+        write_apiakeyhi_el1(ia_hi);
+        write_apibkeylo_el1(ib_lo);
+        write_apibkeyhi_el1(ib_hi);
+        write_apdakeylo_el1(da_lo);
+        write_apdakeyhi_el1(da_hi);
+        write_apdbkeylo_el1(db_lo);
+        write_apdbkeyhi_el1(db_hi);
+        write_apgakeylo_el1(ga_lo);
+        write_apgakeyhi_el1(ga_hi);
+    }
+}
