@@ -18,7 +18,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
-    not(test),
+    not(any(test, feature = "generate")),
     deny(
         clippy::indexing_slicing,
         clippy::arithmetic_side_effects,
