@@ -112,5 +112,17 @@ impl Default for CpuTable {
     }
 }
 
+/// Implementer field of MIDR_EL1 of the CPUs that Arm designed.
+const IMPLEMENTER_ARM: u64 = 0x41;
+
+/// Tells whether each TLB invalidation is to be done twice on a CPU with this MIDR_EL1. Several cores of
+/// Arm's can keep an entry that was used while the first one ran (Cortex-A76 erratum 1286807,
+/// Cortex-A55 2441007, Cortex-A510 2441009, and what is not known yet): it is on for all of Arm's, and
+/// costs one DSB and one TLBI.
+#[must_use]
+pub const fn repeats_tlbi(midr: u64) -> bool {
+    (midr >> 24) & 0xff == IMPLEMENTER_ARM
+}
+
 #[cfg(test)]
 mod tests;

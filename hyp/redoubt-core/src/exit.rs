@@ -278,8 +278,6 @@ pub enum GuestExit {
     System(SysregAccess),
     /// A data abort or instruction abort.
     Abort(Abort),
-    /// A floating-point instruction, while they are trapped.
-    FloatingPoint,
     /// An instruction that the guest's identification registers say is not there.
     Undefined,
     /// What EL2 does not route to itself.
@@ -299,7 +297,6 @@ pub const fn decode_guest(trap: Trap, syndrome: &Syndrome) -> GuestExit {
         // TI: WFI, WFE, WFIT, WFET.
         class::WAIT if esr & 3 == 0 => GuestExit::WaitForInterrupt,
         class::WAIT => GuestExit::WaitForEvent,
-        class::FLOATING_POINT => GuestExit::FloatingPoint,
         class::HVC64 => GuestExit::Call(Conduit::Hvc, (esr & 0xffff) as u16),
         class::SMC64 => GuestExit::Call(Conduit::Smc, (esr & 0xffff) as u16),
         class::SYSTEM => GuestExit::System(SysregAccess::from_iss(esr)),
@@ -312,6 +309,7 @@ pub const fn decode_guest(trap: Trap, syndrome: &Syndrome) -> GuestExit {
         | 0x08..=0x0a
         | 0x0c
         | 0x12..=0x14
+        | class::FLOATING_POINT
         | class::SVE
         | 0x1a
         | 0x1b
@@ -371,8 +369,6 @@ pub enum GuestDecision {
     Report(ExitReport),
     /// Carry out the call in X0: [`crate::smccc::guest_call`].
     Call(Conduit),
-    /// Load the guest's floating-point registers, stop trapping, and enter the guest again.
-    LoadFp,
 }
 
 /// Decides about a guest's exit.
@@ -389,7 +385,6 @@ pub fn decide_guest(
         GuestExit::Interrupt => report(ExitReason::Interrupt),
         GuestExit::SystemError => report(ExitReason::SystemError),
         GuestExit::Abort(abort) => decide_abort(&abort, syndrome, context, view),
-        GuestExit::FloatingPoint => GuestDecision::LoadFp,
         GuestExit::Unexpected => internal_error(syndrome.esr, view),
         GuestExit::Undefined => undefined(context),
         // The rest skips an instruction, which is done for A64 only.

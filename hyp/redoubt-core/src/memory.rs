@@ -16,6 +16,7 @@
 //! are not in use by another live VM. Spec: Arm ARM D8.16; design chapter "Memory".
 
 mod calls;
+mod down;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
 mod plan;
@@ -30,6 +31,7 @@ use crate::stage2::geometry::Geometry;
 use crate::stage2::{BlockSize, Stage2};
 use crate::tables::TablePool;
 use crate::transition::{Event, Frame};
+pub use down::holds_vm_secret;
 pub use plan::Plan;
 pub use vm::{PageCounts, Reclaim, VmMemory};
 

@@ -380,6 +380,23 @@ impl Stage2 {
         self.flush(hw, FlushScope::All);
     }
 
+    /// Makes the whole start level invalid, or valid again, without losing what it says: the valid bit
+    /// of each descriptor that is there is cleared or set. An invalid descriptor is otherwise zero.
+    pub fn set_root_valid(&self, hw: &mut impl MemoryHw, valid: bool) {
+        let pages = self.geometry.root_pages();
+        for page in 0..pages {
+            let offset = page.saturating_mul(crate::addr::PAGE_SIZE);
+            let Some(table) = self.context.root.checked_add(offset) else { continue };
+            for index in 0..ENTRIES {
+                let raw = hw.read(table, index);
+                if raw != 0 {
+                    hw.write(table, index, if valid { raw | 1 } else { raw & !1 });
+                }
+            }
+        }
+        self.flush(hw, FlushScope::All);
+    }
+
     /// Makes descriptors that were set to zero before the call unreachable on every CPU: the one
     /// place where stage-2 TLB maintenance is emitted.
     fn flush(&self, hw: &mut (impl TlbOps + ?Sized), scope: FlushScope) {

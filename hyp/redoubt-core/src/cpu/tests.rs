@@ -41,3 +41,10 @@ fn the_table_does_not_overflow() {
     assert_eq!(table.add(0xff00), Err(CpuTableError::Full));
     assert_eq!(table.len(), MAX_CPUS);
 }
+
+#[test]
+fn cores_of_arm_repeat_invalidations() {
+    // Cortex-A76 r0p0, Neoverse-N1 r4p1; QEMU's "max" has implementer 0.
+    assert!(repeats_tlbi(0x410f_d0b0) && repeats_tlbi(0x414f_d0c1));
+    assert!(!repeats_tlbi(0x000f_0510));
+}

@@ -4,7 +4,7 @@
 //! stage-2 fault to the ownership table, and everything else ends in an exception that the host
 //! takes at EL1. No exit of the host is an error of EL2, and none is left without an answer.
 
-use super::{Abort, AddressSource, FaultStatus, Syndrome, Trap, class, exception_class};
+use super::{Abort, FaultStatus, Syndrome, Trap, class, exception_class};
 use crate::inject::{self, El1Exception};
 use crate::smccc;
 use crate::sysreg::{self, SysregAccess};
@@ -20,8 +20,6 @@ pub enum HostExit {
     System(SysregAccess),
     /// A stage-2 abort.
     Abort(Abort, u64),
-    /// A floating-point, SVE or SME instruction while they are trapped.
-    FloatingPoint,
     /// WFI or WFE.
     Wait,
     /// An interrupt that became pending on the way; EL1 takes it.
@@ -43,7 +41,6 @@ pub const fn decode_host(trap: Trap, syndrome: &Syndrome) -> HostExit {
     }
     match exception_class(esr) {
         class::WAIT => HostExit::Wait,
-        class::FLOATING_POINT | class::SVE | class::SME => HostExit::FloatingPoint,
         class::HVC64 => HostExit::Hvc((esr & 0xffff) as u16),
         class::SMC64 => HostExit::Smc((esr & 0xffff) as u16),
         class::SYSTEM => HostExit::System(SysregAccess::from_iss(esr)),
@@ -60,13 +57,6 @@ pub struct HostAbort {
     pub write: bool,
     /// An instruction fetch.
     pub fetch: bool,
-    /// On a walk of the host's stage-1 tables.
-    pub walk: bool,
-    /// There is a descriptor, without the permission.
-    pub permission: bool,
-    /// Where the intermediate physical address, which is the physical one, comes from. When it is
-    /// to be translated and that fails, the host executes the instruction again.
-    pub source: AddressSource,
     /// The instruction is 32 bits long.
     pub long: bool,
 }
@@ -103,12 +93,11 @@ pub enum HostDecision {
     Firmware,
     /// Advance PC by 4; write the value, if there is one.
     Emulate(HostAccess),
-    /// Look up who owns the page; map it, or inject [`HostAbort::refusal`].
+    /// A stage-2 fault at the address in HPFAR_EL2: look up whether the host may by now, or inject
+    /// [`HostAbort::refusal`].
     Resolve(HostAbort),
     /// The host takes this exception.
     Inject(El1Exception),
-    /// Load the host's floating-point registers and stop trapping.
-    LoadFp,
     /// Return to the host as it is.
     Resume,
     /// Invalidate the TLB entries of the host, then return.
@@ -132,7 +121,6 @@ pub const fn decide_host(exit: &HostExit) -> HostDecision {
             None => HostDecision::Inject(El1Exception::Undefined),
         },
         HostExit::Abort(abort, far) => decide_abort(&abort, far),
-        HostExit::FloatingPoint => HostDecision::LoadFp,
         HostExit::Wait => HostDecision::Emulate(HostAccess { rt: 31, value: None }),
         HostExit::Interrupt => HostDecision::Resume,
         HostExit::SystemError => HostDecision::SystemError,
@@ -142,21 +130,17 @@ pub const fn decide_host(exit: &HostExit) -> HostDecision {
 
 /// Decides about an abort of the host.
 const fn decide_abort(abort: &Abort, far: u64) -> HostDecision {
-    let host_abort = HostAbort {
-        write: abort.write,
-        fetch: abort.fetch,
-        walk: abort.walk,
-        permission: matches!(abort.status, FaultStatus::Permission),
-        source: AddressSource::of(abort),
-        long: abort.long,
-    };
+    let host_abort = HostAbort { write: abort.write, fetch: abort.fetch, long: abort.long };
     match abort.status {
-        FaultStatus::Translation | FaultStatus::Permission | FaultStatus::AccessFlag => {
-            HostDecision::Resolve(host_abort)
-        }
-        FaultStatus::AddressSize | FaultStatus::Alignment => {
-            HostDecision::Inject(host_abort.refusal(far))
-        }
+        FaultStatus::Translation => HostDecision::Resolve(host_abort),
+        FaultStatus::Permission if abort.walk => HostDecision::Resolve(host_abort),
+        // Whatever the host can reach it can read and write, so it has tried to execute a device or
+        // what a guest lends it. No table that changes meanwhile makes that right, and the address,
+        // which HPFAR_EL2 does not give, need not be looked up. The access flag is always set.
+        FaultStatus::Permission
+        | FaultStatus::AccessFlag
+        | FaultStatus::AddressSize
+        | FaultStatus::Alignment => HostDecision::Inject(host_abort.refusal(far)),
         FaultStatus::External | FaultStatus::Other => {
             HostDecision::Inject(abort.exception(inject::FSC_EXTERNAL, far))
         }

@@ -1,23 +1,18 @@
 //! Teardown of a VM, in bounded steps.
 //!
-//! Decides in which order a destroyed VM's pages go back: the guest's memory first, while the tables
-//! that say where it is still stand; then the tables; then the pages of the virtual CPUs; the root
-//! and what is left of the table pool last. A step that was interrupted is taken again at its cursor,
-//! so no call of the host keeps EL2 for long.
+//! Decides in which order a destroyed VM's pages go back: the pages of the virtual CPUs first, one a
+//! step, then memory and tables, whose progress `redoubt_core::memory` keeps. Nothing goes back while a
+//! virtual CPU runs: its physical CPU still walks the tables and will store registers.
 
 use redoubt_abi::Status;
 
 use super::{MAX_VCPUS, Vcpu, Vm, VmState};
-use crate::addr::{Pa, Pfn};
+use crate::addr::Pfn;
 
 /// How far the teardown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
-    /// Guest memory, from this address on.
-    Memory(u64),
-    /// Translation tables, from this position on.
-    Tables(u64),
-    /// Virtual CPUs, from this index on; then the root and the rest of the pool.
+    /// Virtual CPUs, from this index on; then memory and tables.
     Vcpus(usize),
     /// All is back.
     Done,
@@ -25,22 +20,12 @@ pub(super) enum Progress {
 
 impl Progress {
     /// Where every teardown starts.
-    pub(super) const START: Self = Self::Memory(0);
+    pub(super) const START: Self = Self::Vcpus(0);
 }
 
 /// What the next call of VM_RECLAIM does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReclaimStep {
-    /// Give guest memory back, starting at the cursor, an intermediate physical address.
-    Memory {
-        /// Where to go on.
-        cursor: u64,
-    },
-    /// Give translation tables back, the meaning of the cursor is the caller's.
-    Tables {
-        /// Where to go on.
-        cursor: u64,
-    },
     /// Scrub and give back the state page, and unpin the run page.
     Vcpu {
         /// Index of the virtual CPU.
@@ -50,11 +35,8 @@ pub enum ReclaimStep {
         /// The run page.
         run: Pfn,
     },
-    /// Give the root of the stage-2 table back, and what the pool still holds.
-    Root {
-        /// Its first page.
-        root: Pa,
-    },
+    /// Give memory and tables back, as far as one call may.
+    Memory,
     /// Nothing is left: close the VM and release its slot.
     Done,
 }
@@ -67,38 +49,53 @@ impl Vm {
     /// runs.
     pub fn destroy(&mut self) -> Result<(), Status> {
         self.require_alive()?;
-        if self.vcpus.iter().flatten().any(|vcpu| vcpu.running.is_some()) {
+        if self.is_running() {
             return Err(Status::Busy);
         }
-        self.state = VmState::Dying;
-        self.teardown = Progress::START;
+        self.condemn();
         Ok(())
+    }
+
+    /// Ends the VM before the machine goes down, even while virtual CPUs run: none enters any more,
+    /// and those that are inside leave at their next exit. It does nothing to an empty slot or to a
+    /// VM that is ending already.
+    pub fn condemn(&mut self) {
+        match self.state {
+            VmState::Creating | VmState::Runnable => {
+                self.state = VmState::Dying;
+                self.teardown = Progress::START;
+            }
+            VmState::Free | VmState::Dying => {}
+        }
+    }
+
+    /// Tells whether a virtual CPU runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.vcpus.iter().flatten().any(|vcpu| vcpu.running.is_some())
     }
 
     /// Tells what VM_RECLAIM has to do next.
     ///
     /// # Errors
-    /// [`Status::WrongState`] when the VM has not been destroyed.
+    /// [`Status::WrongState`] when the VM has not been destroyed; [`Status::Busy`] while a virtual
+    /// CPU runs, which is so only after [`Vm::condemn`].
     pub fn reclaim_step(&self) -> Result<ReclaimStep, Status> {
         if self.state != VmState::Dying {
             return Err(Status::WrongState);
         }
+        if self.is_running() {
+            return Err(Status::Busy);
+        }
         Ok(match self.teardown {
-            Progress::Memory(cursor) => ReclaimStep::Memory { cursor },
-            Progress::Tables(cursor) => ReclaimStep::Tables { cursor },
             Progress::Vcpus(first) => match self.next_vcpu(first) {
                 Some((index, found)) => {
                     ReclaimStep::Vcpu { index, state: found.state, run: found.run }
                 }
-                None => self.root_step(),
+                None => ReclaimStep::Memory,
             },
             Progress::Done => ReclaimStep::Done,
         })
-    }
-
-    /// The step that gives the root back, if there is one.
-    fn root_step(&self) -> ReclaimStep {
-        self.root.map_or(ReclaimStep::Done, |root| ReclaimStep::Root { root })
     }
 
     /// Finds the first virtual CPU from `first` on.
@@ -107,23 +104,12 @@ impl Vm {
         (first..MAX_VCPUS).find_map(find)
     }
 
-    /// Notes how far the step `Memory` or `Tables` has come. In any other step it does nothing.
-    pub fn reclaim_progress(&mut self, cursor: u64) {
-        self.teardown = match self.teardown {
-            Progress::Memory(_) => Progress::Memory(cursor),
-            Progress::Tables(_) => Progress::Tables(cursor),
-            other @ (Progress::Vcpus(_) | Progress::Done) => other,
-        };
-    }
-
     /// Notes that the step that [`Vm::reclaim_step`] told is finished.
     pub fn reclaim_next(&mut self) {
         if self.state != VmState::Dying {
             return;
         }
         self.teardown = match self.teardown {
-            Progress::Memory(_) => Progress::Tables(0),
-            Progress::Tables(_) => Progress::Vcpus(0),
             Progress::Vcpus(first) => match self.next_vcpu(first).map(|(index, _)| index) {
                 Some(index) => {
                     if let Some(slot) = self.vcpus.get_mut(index) {
@@ -131,16 +117,10 @@ impl Vm {
                     }
                     Progress::Vcpus(index.saturating_add(1))
                 }
-                None => self.forget_root(),
+                None => Progress::Done,
             },
             Progress::Done => Progress::Done,
         };
-    }
-
-    /// The root has been given back.
-    fn forget_root(&mut self) -> Progress {
-        self.root = None;
-        Progress::Done
     }
 
     /// Empties the slot, once [`Vm::reclaim_step`] has told that everything was given back; before

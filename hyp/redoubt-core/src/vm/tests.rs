@@ -259,7 +259,7 @@ fn register_access_matrix() {
 }
 
 #[test]
-fn teardown_goes_through_every_phase_and_can_be_interrupted() {
+fn teardown_gives_vcpus_back_first_and_closes_last() {
     let mut vm = vm(1, 2);
     let handle = vm.handle().expect("open");
     assert_eq!(vm.reclaim_step(), Err(Status::WrongState));
@@ -267,25 +267,15 @@ fn teardown_goes_through_every_phase_and_can_be_interrupted() {
     vm.close();
     assert_eq!(vm.state(), VmState::Creating, "nothing happens before VM_DESTROY");
     vm.destroy().expect("nothing runs");
-    assert_eq!(vm.reclaim_step(), Ok(ReclaimStep::Memory { cursor: 0 }));
-    vm.reclaim_progress(0x4000);
-    assert_eq!(vm.reclaim_step(), Ok(ReclaimStep::Memory { cursor: 0x4000 }));
-    vm.reclaim_next();
-    assert_eq!(vm.reclaim_step(), Ok(ReclaimStep::Tables { cursor: 0 }));
-    vm.reclaim_progress(9);
-    assert_eq!(vm.reclaim_step(), Ok(ReclaimStep::Tables { cursor: 9 }));
-    vm.reclaim_next();
     for index in 0..2 {
         let number = index as u64;
         let step =
             ReclaimStep::Vcpu { index, state: pfn(0x100 + number), run: pfn(0x200 + number) };
         assert_eq!(vm.reclaim_step(), Ok(step));
-        vm.reclaim_progress(5);
-        assert_eq!(vm.reclaim_step(), Ok(step), "a cursor means nothing here");
+        assert_eq!(vm.reclaim_step(), Ok(step), "asking changes nothing");
         vm.reclaim_next();
     }
-    let root = Pa::new(0x8000_0000).expect("in range");
-    assert_eq!(vm.reclaim_step(), Ok(ReclaimStep::Root { root }));
+    assert_eq!(vm.reclaim_step(), Ok(ReclaimStep::Memory));
     vm.close();
     assert_eq!(vm.check(handle), Ok(()), "not before the end");
     vm.reclaim_next();
@@ -293,4 +283,27 @@ fn teardown_goes_through_every_phase_and_can_be_interrupted() {
     vm.close();
     assert_eq!((vm.state(), vm.check(handle)), (VmState::Free, Err(Status::NoSuchVm)));
     assert_eq!(vm.reclaim_step(), Err(Status::WrongState));
+}
+
+#[test]
+fn a_condemned_vm_gives_nothing_back_while_a_vcpu_runs() {
+    let (here, there) = cpus();
+    let mut vm = vm(1, 2);
+    let start = vm.begin_run(0, here).expect("it is on");
+    vm.condemn();
+    assert_eq!(vm.state(), VmState::Dying);
+    assert!(vm.is_running());
+    assert_eq!(vm.reclaim_step(), Err(Status::Busy), "the root is still walked");
+    assert!(vm.begin_run(0, there).is_err(), "nobody enters any more");
+    assert_eq!(vm.destroy(), Err(Status::WrongState), "it is ending already");
+    vm.end_run(start.vcpu);
+    assert!(!vm.is_running());
+    assert!(matches!(vm.reclaim_step(), Ok(ReclaimStep::Vcpu { index: 0, .. })));
+}
+
+#[test]
+fn condemning_an_empty_slot_does_nothing() {
+    let mut vm = Vm::new();
+    vm.condemn();
+    assert_eq!(vm.state(), VmState::Free);
 }

@@ -129,3 +129,38 @@ fn tables_that_contradict_the_records_stop_the_machine() {
     vm.begin_teardown();
     let _ = world.host.reclaim_step(&mut world.hw, &mut vm);
 }
+
+#[test]
+fn going_down_scrubs_in_place_whatever_is_pinned() {
+    let (mut world, mut vm) = with_vm();
+    for (first, count, at) in [(RAM, 512, 512), (RAM + 512, 88, 1024)] {
+        let range = pages(first, count);
+        world.host.donate_memory(&mut world.hw, &mut vm, range, ipa(at), Contents::Keep).unwrap();
+    }
+    world.host.guest_share(&mut world.hw, &mut vm, ipas(700, 1), Contents::Keep).unwrap();
+    world.host.donate_state(&mut world.hw, &mut vm, pages(RAM + 1500, 1)).unwrap();
+    world.host.pin(pages(RAM + 188, 1)).unwrap();
+    world.spread_secrets();
+    let frames = world.image(&[]).0;
+
+    vm.shut(&mut world.hw);
+    assert!(world.hw.take_log().contains(&Step::TlbiAll));
+    for page in [512, 700, 1111] {
+        assert_eq!(world.vm_sees(&vm, page), None, "a running guest faults");
+    }
+    world.host.scrub_vms(&mut world.hw);
+    let shared = RAM + 188;
+    for page in (RAM..RAM + 600).chain([RAM + 1500]).filter(|page| *page != shared) {
+        assert_eq!(world.hw.content(pfn(page)), Content::Zero, "{page:#x}");
+    }
+    assert_eq!(frames, world.image(&[]).0, "nothing has changed hands");
+
+    // The firmware came back: the VM is torn down as ever.
+    vm.reopen(&mut world.hw);
+    assert_eq!(world.vm_sees(&vm, 512), Some(RAM));
+    world.check(&[&vm]);
+    world.host.unpin(pages(RAM + 188, 1)).unwrap();
+    tear_down(&mut world, &mut vm);
+    world.host.return_state(&mut world.hw, &mut vm, pages(RAM + 1500, 1)).unwrap();
+    assert!(vm.is_gone());
+}
