@@ -321,6 +321,14 @@ fn build_tables(machine: &MachineInfo, layout: &Layout, region: &Region) -> Stag
 /// Entry from cpu_entry on the first CPU, on the final tables.
 extern "C" fn boot_main() -> ! {
     let facts = FACTS.get();
+    // The early tables may have had the console elsewhere, or have had another one.
+    console::set_base(
+        facts
+            .machine
+            .console
+            .as_ref()
+            .map_or(0, |console| CONSOLE_VA.saturating_add(console.registers.start() % PAGE_SIZE)),
+    );
     let region = Region::new(&facts.layout.hyp, &facts.budget);
     LINEAR.set(Linear { start: region.stage1, size: distance(region.stage1, region.end) });
     IMAGE_PA.set(region.image);
@@ -390,9 +398,9 @@ fn set_windows(tables: &Stage1) {
     }
 }
 
-/// Reads what the CPU and the GIC can do.
-fn read_features(machine: &MachineInfo) {
-    let ids = HardwareIds {
+/// The ID registers of this CPU.
+pub fn hardware_ids() -> HardwareIds {
+    HardwareIds {
         pfr0: sysreg::read_id_aa64pfr0_el1(),
         pfr1: sysreg::read_id_aa64pfr1_el1(),
         dfr0: sysreg::read_id_aa64dfr0_el1(),
@@ -403,10 +411,15 @@ fn read_features(machine: &MachineInfo) {
         mmfr1: sysreg::read_id_aa64mmfr1_el1(),
         mmfr2: sysreg::read_id_aa64mmfr2_el1(),
         mmfr3: sysreg::read_id_aa64mmfr3_el1(),
-    };
+    }
+}
+
+/// Reads what the CPU and the GIC can do.
+fn read_features(machine: &MachineInfo) {
+    let ids = hardware_ids();
     GUEST_IDS.set(IdRegisters::new(&ids, &vm::id_policy()));
     HARDWARE_IDS.set(ids);
-    sysreg::write_icc_sre_el2(0xf);
+    sysreg::write_icc_sre_el2(crate::vgic::SRE_HOST);
     arch::isb();
     guest::VGIC.set(VgicHardware::from_vtr(sysreg::read_ich_vtr_el2(), machine.timer.virtual_));
 }

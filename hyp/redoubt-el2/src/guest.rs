@@ -7,8 +7,10 @@
 
 use redoubt_abi::Status;
 use redoubt_abi::call::Counter;
-use redoubt_abi::run::{self, MAX_LIST_REGISTERS};
-use redoubt_core::exit::{self, ExitReport, GuestDecision, GuestView, Syndrome, Trap};
+use redoubt_abi::run::{self, ExitReason, MAX_LIST_REGISTERS};
+use redoubt_core::exit::{
+    self, AddressSource, ExitReport, GuestDecision, GuestView, Syndrome, Trap,
+};
 use redoubt_core::hw::Stage2Context;
 use redoubt_core::smccc::{self, Entropy, GuestCall};
 use redoubt_core::sysreg::traps::GuestTraps;
@@ -144,6 +146,9 @@ pub fn run(handle: u64, vcpu: u64) -> Result<u64, Status> {
     let lists = unsafe { &mut *lists };
 
     let result = enter(number, &start, context, lists, &run_page, &constants);
+    // Nothing of the vCPU is mapped here any more when another CPU may run or end it.
+    drop(run_page);
+    drop(state);
     let mut guard = vm::lock(number);
     match &result {
         Ok(_) => guard.vm.end_run(start.vcpu),
@@ -173,6 +178,7 @@ fn enter(
     world::save(host);
     let mdscr = world::save_host_debug();
     let pmcr = stop_counters();
+    let trace = traps::stop_trace();
     if traps::has_sme() {
         sysreg::write_svcr(0);
     }
@@ -198,10 +204,12 @@ fn enter(
     arch::clear_fp();
     sysreg::write_fpcr(0);
     sysreg::write_fpsr(0);
+    arch::dsb_nsh();
     traps::activate_host();
     world::load(host);
     world::load_host_debug(mdscr);
     restart_counters(pmcr);
+    traps::restart_trace(trace);
     page.write_exit(&report, context, lists, misr, constants.counter_offset);
     Ok(report.reason as u64)
 }
@@ -226,6 +234,8 @@ fn restart_counters(pmcr: u64) {
 /// Loads the guest's stage 2 and traps.
 fn activate_guest(constants: &Constants) {
     let values = &constants.traps;
+    // Walks of the host's are over before the guest's tables are loaded.
+    arch::dsb_nsh();
     sysreg::write_hcr_el2(values.hcr);
     if traps::has_hcx() {
         sysreg::write_hcrx_el2(values.hcrx);
@@ -239,6 +249,9 @@ fn activate_guest(constants: &Constants) {
     }
     sysreg::write_cptr_el2(values.cptr);
     sysreg::write_mdcr_el2(values.mdcr | traps::event_counters());
+    if traps::has_ras() {
+        sysreg::write_vdisr_el2(0);
+    }
     if traps::has_mpam() {
         sysreg::write_mpam2_el2(values.mpam2);
     }
@@ -275,6 +288,18 @@ fn run_guest(slot: usize, vcpu: usize, context: &mut VcpuContext) -> ExitReport 
     }
 }
 
+/// The intermediate physical address of an abort, if the syndrome or a walk gives it.
+fn abort_address(syndrome: &Syndrome) -> Option<u64> {
+    match exit::address_source(syndrome.esr) {
+        AddressSource::Hpfar => Some(exit::ipa_from_hpfar(syndrome)),
+        AddressSource::TranslateFar => {
+            let result = arch::translate_stage1_read(syndrome.far)?;
+            exit::ipa_from_par(result, syndrome.far)
+        }
+        AddressSource::None => None,
+    }
+}
+
 /// Handles one exit; `None` when the guest goes on.
 fn handle_exit(
     slot: usize,
@@ -284,13 +309,14 @@ fn handle_exit(
     context: &mut VcpuContext,
 ) -> Option<ExitReport> {
     let ipa = match trap {
-        Trap::Synchronous => {
-            crate::host::abort_address(exit::address_source(syndrome.esr), syndrome)
-        }
+        Trap::Synchronous => abort_address(syndrome),
         Trap::Irq | Trap::Fiq | Trap::SError => None,
     };
     let guest_exit = exit::decode_guest(trap, syndrome);
     let mut guard = vm::lock(slot);
+    if guard.vm.require_alive().is_err() {
+        return Some(ExitReport::new(ExitReason::InternalError));
+    }
     let view = GuestView {
         memory: guard.vm.memory(),
         ids: guard.vm.ids(),
@@ -298,7 +324,7 @@ fn handle_exit(
         ipa,
     };
     match exit::decide_guest(&guest_exit, syndrome, context, &view) {
-        GuestDecision::Resume | GuestDecision::LoadFp => None,
+        GuestDecision::Resume => None,
         GuestDecision::Report(report) => Some(report),
         GuestDecision::Call(_) => {
             match smccc::guest_call(&mut guard.vm, vcpu, context, &mut CpuEntropy) {
@@ -331,7 +357,7 @@ enum MemoryCall {
 fn memory_call(guard: &mut SlotGuard, context: &mut VcpuContext, ipa: u64, call: MemoryCall) {
     let done = match vm::one_page(ipa) {
         Some(range) => {
-            let mut hw = Hw::new();
+            let mut hw = Hw::for_vm(guard.vtcr);
             let Some(guest) = guard.memory.as_mut() else {
                 return;
             };

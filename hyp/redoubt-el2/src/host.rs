@@ -4,9 +4,7 @@
 
 use redoubt_abi::Status;
 use redoubt_abi::call::Counter;
-use redoubt_core::exit::{
-    self, AddressSource, HostAbort, HostAccess, HostDecision, Syndrome, Trap,
-};
+use redoubt_core::exit::{self, HostAbort, HostAccess, HostDecision, Syndrome, Trap};
 use redoubt_core::inject::{self, El1Exception, EntryFeatures, ExceptionSource};
 use redoubt_core::memory::{Access, HostFault};
 
@@ -40,8 +38,8 @@ impl HostRegisters {
 /// Moves the host past a trapped instruction.
 fn skip_instruction() {
     sysreg::write_elr_el2(sysreg::read_elr_el2().wrapping_add(4));
-    // BTYPE describes the instruction that was skipped.
-    sysreg::write_spsr_el2(sysreg::read_spsr_el2() & !(3 << 10));
+    // BTYPE and SS describe the instruction that was skipped.
+    sysreg::write_spsr_el2(sysreg::read_spsr_el2() & !(3 << 10 | 1 << 21));
 }
 
 /// Features of the CPU that decide PSTATE on exception entry.
@@ -69,21 +67,6 @@ fn inject(exception: &El1Exception) {
     sysreg::write_spsr_el2(entry.pstate);
 }
 
-/// The intermediate physical address of an abort, if the syndrome or a walk gives it.
-pub fn abort_address(source: AddressSource, syndrome: &Syndrome) -> Option<u64> {
-    match source {
-        AddressSource::Hpfar => Some(exit::ipa_from_hpfar(syndrome)),
-        AddressSource::TranslateFar => {
-            let saved = sysreg::read_par_el1();
-            arch::translate_stage1_read(syndrome.far);
-            let result = sysreg::read_par_el1();
-            sysreg::write_par_el1(saved);
-            exit::ipa_from_par(result, syndrome.far)
-        }
-        AddressSource::None => None,
-    }
-}
-
 /// A stage-2 abort of the host: another CPU may have changed the table between the fault and now;
 /// if the access is still refused, the host gets an exception.
 fn resolve(abort: &HostAbort, syndrome: &Syndrome) {
@@ -93,12 +76,10 @@ fn resolve(abort: &HostAbort, syndrome: &Syndrome) {
         (false, true) => Access::Write,
         (false, false) => Access::Read,
     };
-    if let Some(address) = abort_address(abort.source, syndrome) {
-        let mut hw = Hw::new();
-        match memory::host().fault(&mut hw, address, access) {
-            HostFault::Retry => return,
-            HostFault::Inject => {}
-        }
+    let address = exit::ipa_from_hpfar(syndrome);
+    match memory::host().fault(&mut Hw::new(), address, access) {
+        HostFault::Retry => return,
+        HostFault::Inject => {}
     }
     percpu::count(Counter::HostRefusedAborts);
     inject(&abort.refusal(syndrome.far));
@@ -152,7 +133,7 @@ extern "C" fn handle_host_sync(registers: &mut HostRegisters) {
             arch::dsb_ish();
             arch::isb();
         }
-        HostDecision::LoadFp | HostDecision::Resume => percpu::count(Counter::HostOther),
+        HostDecision::Resume => percpu::count(Counter::HostOther),
         HostDecision::SystemError => fatal::stop("an SError of the host was routed to EL2"),
     }
 }

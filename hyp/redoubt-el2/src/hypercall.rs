@@ -10,7 +10,7 @@ use redoubt_core::addr::PageRange;
 use redoubt_core::memory::{Contents, Lend, MAX_PAGES_PER_CALL, Reclaim, VmMemory};
 use redoubt_core::refusal::Refusal;
 use redoubt_core::stage2::geometry::{Concatenation, Geometry};
-use redoubt_core::transition::VmSlot;
+use redoubt_core::transition::{State, VmSlot};
 use redoubt_core::vcpu::VcpuContext;
 use redoubt_core::vm::{
     MAX_MEMORY_RANGES, MAX_VCPUS, MAX_VMS, ReclaimStep, VmConfig, VmHandle, VmState,
@@ -119,10 +119,11 @@ fn open(
     root: PageRange,
 ) -> Result<(), Status> {
     let mut slot = vm::lock(handle.slot());
+    let vtcr = geometry.vtcr(cpu::pa_range(), false);
     let number = VmSlot::new(u8::try_from(handle.slot()).map_err(|_| Status::NoSlot)?);
     let memory = VmMemory::create(
         &mut memory::host(),
-        &mut Hw::new(),
+        &mut Hw::for_vm(vtcr),
         number,
         handle.vmid(),
         geometry,
@@ -132,7 +133,7 @@ fn open(
     // Guest time starts at zero.
     let counter_offset = sysreg::read_cntpct_el0();
     slot.vm.open(handle, config, root.start_pa(), counter_offset, *GUEST_IDS.get());
-    slot.vtcr = geometry.vtcr(cpu::pa_range(), false);
+    slot.vtcr = vtcr;
     slot.memory = Some(memory);
     Ok(())
 }
@@ -142,7 +143,7 @@ fn add_tables(handle: u64, pfn: u64, pages: u64) -> Result<u64, Status> {
     let range = vm::page_range(pfn, pages)?;
     let mut slot = vm::find(handle)?;
     slot.vm.require_alive()?;
-    let mut hw = Hw::new();
+    let mut hw = Hw::for_vm(slot.vtcr);
     memory::host().donate_tables(&mut hw, slot.memory_mut()?, range).map_err(Status::from)?;
     Ok(0)
 }
@@ -158,7 +159,7 @@ fn map(handle: u64, pfn: u64, ipa: u64, pages: u64, flags: u64) -> Result<u64, S
     let ipa = vm::page_ipa(ipa)?;
     let mut slot = vm::find(handle)?;
     slot.vm.require_alive()?;
-    let mut hw = Hw::new();
+    let mut hw = Hw::for_vm(slot.vtcr);
     if !slot.vm.protected() {
         let lend = if read_only { Lend::ReadOnly } else { Lend::ReadWrite };
         let guest = slot.memory_mut()?;
@@ -189,8 +190,8 @@ fn unmap(handle: u64, ipa: u64, pages: u64) -> Result<u64, Status> {
     if slot.vm.protected() {
         return Err(Status::Protected);
     }
+    let mut hw = Hw::for_vm(slot.vtcr);
     let guest = slot.memory_mut()?;
-    let mut hw = Hw::new();
     let mut host = memory::host();
     let mut done = 0;
     for ipa in range.iter() {
@@ -221,11 +222,15 @@ fn create_vcpu(
     let run = vm::page_range(run_pfn, 1)?;
     let mut slot = vm::find(handle)?;
     let plan = slot.vm.check_vcpu(vcpu, flags)?;
+    let mut hw = Hw::for_vm(slot.vtcr);
     let guest = slot.memory_mut()?;
-    let mut hw = Hw::new();
     let mut host = memory::host();
-    // A run page serves one vCPU.
-    if host.frame(run.start()).map_err(Status::from)?.pins != 0 {
+    // A run page is the host's own, not one that a VM lends, and serves one vCPU.
+    let frame = host.frame(run.start()).map_err(Status::from)?;
+    if frame.state != State::Host {
+        return Err(Status::NotOwner);
+    }
+    if frame.pins != 0 {
         return Err(Status::Pinned);
     }
     host.pin(run).map_err(Status::from)?;
@@ -291,22 +296,21 @@ fn destroy(handle: u64) -> Result<u64, Status> {
 fn reclaim(handle: u64) -> Result<u64, Status> {
     let parsed = VmHandle::from_register(handle)?;
     let mut slot = vm::find(handle)?;
+    let mut hw = Hw::for_vm(slot.vtcr);
     match slot.vm.reclaim_step()? {
-        ReclaimStep::Memory { .. } | ReclaimStep::Tables { .. } => slot.vm.reclaim_next(),
         ReclaimStep::Vcpu { state, run, .. } => {
             let guest = slot.memory_mut()?;
             let mut host = memory::host();
-            host.return_state(&mut Hw::new(), guest, PageRange::one(state))
-                .map_err(Status::from)?;
+            host.return_state(&mut hw, guest, PageRange::one(state)).map_err(Status::from)?;
             if host.unpin(PageRange::one(run)).is_err() {
                 crate::fatal::stop("a pin was lost");
             }
             drop(host);
             slot.vm.reclaim_next();
         }
-        ReclaimStep::Root { .. } => {
+        ReclaimStep::Memory => {
             let guest = slot.memory_mut()?;
-            match memory::host().reclaim_step(&mut Hw::new(), guest).map_err(Status::from)? {
+            match memory::host().reclaim_step(&mut hw, guest).map_err(Status::from)? {
                 Reclaim::More => {}
                 Reclaim::Done => slot.vm.reclaim_next(),
             }

@@ -9,6 +9,7 @@ use crate::arch::{self, sysreg};
 use crate::fatal;
 use crate::layout::LINEAR_VA;
 use crate::sync::{BootCell, Guard, Lock, rank};
+use crate::traps::HOST_STAGE2;
 use crate::window::{Use, Window};
 
 /// The part of EL2's region that the linear map covers.
@@ -43,13 +44,21 @@ pub fn host() -> Guard<'static, { rank::HOST }, HostMemory<'static>> {
 #[derive(Debug, Default)]
 pub struct Hw {
     table: Option<(Pa, Window)>,
-    vttbr: u64,
+    /// VTCR_EL2 of the VM that this operation is about.
+    vm_vtcr: u64,
+    /// What `enter` found.
+    current: Option<(u64, u64)>,
 }
 
 impl Hw {
-    /// Effects for one operation.
+    /// Effects for one operation on the host's memory.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Effects for one operation on a VM, whose tables have this VTCR_EL2.
+    pub fn for_vm(vtcr: u64) -> Self {
+        Self { vm_vtcr: vtcr, ..Self::default() }
     }
 
     /// Address of a descriptor.
@@ -92,6 +101,25 @@ impl TableMemory for Hw {
     }
 }
 
+/// Makes another stage 2 the current one. Walks that began under the old one are over before
+/// (Arm ARM D8.1.5, R_LFHQG), so that none ends with a mix of the two.
+fn load_stage2(vttbr: u64, vtcr: u64) {
+    arch::dsb_nsh();
+    sysreg::write_vtcr_el2(vtcr);
+    sysreg::write_vttbr_el2(vttbr);
+    arch::isb();
+}
+
+/// Emits a TLBI, and on CPUs that may need it a second time behind a DSB: on some, an access that
+/// races with the first one can leave an entry behind (Cortex-A76 erratum 1286807 and its kind).
+fn repeatedly(invalidate: impl Fn()) {
+    invalidate();
+    if redoubt_core::cpu::repeats_tlbi(sysreg::read_midr_el1()) {
+        arch::dsb_ish();
+        invalidate();
+    }
+}
+
 impl TlbOps for Hw {
     fn dsb_ishst(&mut self) {
         arch::dsb_ishst();
@@ -106,26 +134,32 @@ impl TlbOps for Hw {
     }
 
     fn enter(&mut self, context: Stage2Context) {
-        self.vttbr = sysreg::read_vttbr_el2();
-        sysreg::write_vttbr_el2(context.vttbr());
-        arch::isb();
+        let current = (sysreg::read_vttbr_el2(), sysreg::read_vtcr_el2());
+        if current.0 == context.vttbr() {
+            return;
+        }
+        let host = HOST_STAGE2.get();
+        let vtcr = if context.vmid == host.context.vmid { host.vtcr } else { self.vm_vtcr };
+        self.current = Some(current);
+        load_stage2(context.vttbr(), vtcr);
     }
 
     fn leave(&mut self) {
-        sysreg::write_vttbr_el2(self.vttbr);
-        arch::isb();
+        if let Some((vttbr, vtcr)) = self.current.take() {
+            load_stage2(vttbr, vtcr);
+        }
     }
 
     fn invalidate_ipa(&mut self, ipa: Ipa, _level: Option<u8>) {
-        arch::tlbi_ipas2e1is(ipa.raw());
+        repeatedly(|| arch::tlbi_ipas2e1is(ipa.raw()));
     }
 
     fn invalidate_stage1(&mut self) {
-        arch::tlbi_vmalle1is();
+        repeatedly(arch::tlbi_vmalle1is);
     }
 
     fn invalidate_all(&mut self) {
-        arch::tlbi_vmalls12e1is();
+        repeatedly(arch::tlbi_vmalls12e1is);
     }
 }
 

@@ -36,6 +36,12 @@ const HOST_ENTRY_PSTATE: u64 = 0x3c5;
 const CPU_ON: u64 = 0xc400_0003;
 /// PSCI CPU_OFF.
 const CPU_OFF: u64 = 0x8400_0002;
+/// PSCI CPU_SUSPEND, 64 bit.
+const CPU_SUSPEND: u64 = 0xc400_0001;
+/// PSCI CPU_DEFAULT_SUSPEND, 64 bit.
+const CPU_DEFAULT_SUSPEND: u64 = 0xc400_000c;
+/// PSCI SYSTEM_SUSPEND, 64 bit.
+const SYSTEM_SUSPEND: u64 = 0xc400_000e;
 
 /// Physical address at which the firmware starts a CPU.
 fn entry_address() -> u64 {
@@ -64,6 +70,7 @@ fn enter_host(arguments: &BootArguments) -> ! {
 /// Where cpu_entry goes on a CPU that the firmware started for the host.
 #[unsafe(no_mangle)]
 pub extern "C" fn cpu_main() -> ! {
+    check_cpu();
     let arguments = POWER.lock().arrive(percpu::this().index);
     match arguments {
         Some(arguments) => {
@@ -75,6 +82,23 @@ pub extern "C" fn cpu_main() -> ! {
             arch::smc([CPU_OFF, 0, 0, 0]);
             arch::wfe();
         },
+    }
+}
+
+/// Refuses a CPU that is not what its boot block says, or that differs from the first one in a
+/// feature that decides what guests see and what is trapped.
+fn check_cpu() {
+    let expected = CPUS.get().index_of_register(sysreg::read_mpidr_el1());
+    let alike = *crate::vm::HARDWARE_IDS.get() == crate::boot::hardware_ids();
+    if expected != Some(percpu::this().index) || !alike {
+        console::exclusively(|| {
+            let line = console::line().text("CPU ").hex(sysreg::read_mpidr_el1());
+            drop(line.text(" is not like the first one, it stays off"));
+        });
+        loop {
+            arch::smc([CPU_OFF, 0, 0, 0]);
+            arch::wfe();
+        }
     }
 }
 
@@ -116,9 +140,15 @@ fn handle_psci(request: &HostPsci, registers: [u64; 4]) -> u64 {
             code
         }
         HostPsci::NotPsci => NOT_SUPPORTED,
-        HostPsci::CpuSuspend { boot, .. } => suspend(this, boot, 2, registers),
-        HostPsci::DefaultSuspend { boot } | HostPsci::SystemSuspend { boot } => {
-            suspend(this, boot, 1, registers)
+        HostPsci::CpuSuspend { power_state, boot } => {
+            let call = [CPU_SUSPEND, power_state, entry_address(), boot_block(this)];
+            suspend(this, boot, call)
+        }
+        HostPsci::DefaultSuspend { boot } => {
+            suspend(this, boot, [CPU_DEFAULT_SUSPEND, entry_address(), boot_block(this), 0])
+        }
+        HostPsci::SystemSuspend { boot } => {
+            suspend(this, boot, [SYSTEM_SUSPEND, entry_address(), boot_block(this), 0])
         }
         HostPsci::SystemDown => {
             crate::vm::scrub_all();
@@ -149,21 +179,10 @@ fn cpu_on(target: CpuIndex, boot: BootArguments) -> u64 {
 }
 
 /// A suspend call: when the firmware powers the CPU down it comes back through cpu_main, otherwise
-/// here. The entry point and its argument are replaced by EL2's.
-fn suspend(
-    this: CpuIndex,
-    boot: BootArguments,
-    entry_argument: usize,
-    mut registers: [u64; 4],
-) -> u64 {
-    if let Some(entry) = registers.get_mut(entry_argument) {
-        *entry = entry_address();
-    }
-    if let Some(context) = registers.get_mut(entry_argument.wrapping_add(1)) {
-        *context = boot_block(this);
-    }
+/// here. Always in the 64-bit form: EL2's entry point may lie above 4 GiB, whatever the host used.
+fn suspend(this: CpuIndex, boot: BootArguments, call: [u64; 4]) -> u64 {
     POWER.lock().begin_suspend(this, boot);
-    let code = first(arch::smc(registers));
+    let code = first(arch::smc(call));
     POWER.lock().end_suspend(this);
     code
 }

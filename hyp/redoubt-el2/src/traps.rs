@@ -22,15 +22,13 @@ const HCR_RW: u64 = 1 << 31;
 const HCR_APK: u64 = 1 << 40;
 /// HCR_EL2: PAuth instructions do not trap.
 const HCR_API: u64 = 1 << 41;
-/// HCR_EL2: RAS fault injection registers do not trap.
-const HCR_FIEN: u64 = 1 << 47;
 /// HCR_EL2: SCXTNUM registers do not trap.
 const HCR_ENSCXT: u64 = 1 << 53;
 /// HCR_EL2: allocation tags may be used.
 const HCR_ATA: u64 = 1 << 56;
 
-/// HCRX_EL2 for the host: FEAT_MOPS, TCR2, SCTLR2, GCS, SME priority mapping left to EL1.
-const HCRX_HOST: u64 = 1 << 11 | 1 << 14 | 1 << 15 | 1 << 22;
+/// HCRX_EL2 for the host: FEAT_MOPS, TCR2, SCTLR2, GCS and FPMR are left to EL1.
+const HCRX_HOST: u64 = 1 << 11 | 1 << 14 | 1 << 15 | 1 << 22 | 1 << 23;
 
 /// CPTR_EL2 (E2H clear): RES1 bits with TZ, TFP and TSM clear: FP, SVE and SME do not trap.
 const CPTR_HOST: u64 = 0x22ff;
@@ -98,6 +96,39 @@ pub fn has_pauth() -> bool {
         != 0
 }
 
+/// Whether the CPU has the second set of fine-grained traps.
+fn has_fgt2() -> bool {
+    (sysreg::read_id_aa64mmfr0_el1() >> 56) & 0xf >= 2
+}
+
+/// Whether the CPU has the RAS extension.
+pub fn has_ras() -> bool {
+    has(sysreg::read_id_aa64pfr0_el1(), 28)
+}
+
+/// Whether the CPU has self-hosted trace.
+fn has_trace_filter() -> bool {
+    has(sysreg::read_id_aa64dfr0_el1(), 40)
+}
+
+/// Keeps the host's self-hosted trace from following a guest. Returns TRFCR_EL1.
+pub fn stop_trace() -> u64 {
+    if !has_trace_filter() {
+        return 0;
+    }
+    let trfcr = sysreg::read_trfcr_el1();
+    sysreg::write_trfcr_el1(0);
+    arch::isb();
+    trfcr
+}
+
+/// Undoes [`stop_trace`].
+pub fn restart_trace(trfcr: u64) {
+    if has_trace_filter() {
+        sysreg::write_trfcr_el1(trfcr);
+    }
+}
+
 /// Whether the CPU has MPAM.
 pub fn has_mpam() -> bool {
     has(sysreg::read_id_aa64pfr0_el1(), 40) || has(sysreg::read_id_aa64pfr1_el1(), 16)
@@ -118,7 +149,7 @@ fn mdcr_host() -> u64 {
 pub fn activate_host() {
     let stage2 = HOST_STAGE2.get();
     sysreg::write_hcr_el2(
-        HCR_VM | HCR_SWIO | HCR_TSC | HCR_RW | HCR_APK | HCR_API | HCR_FIEN | HCR_ENSCXT | HCR_ATA,
+        HCR_VM | HCR_SWIO | HCR_TSC | HCR_RW | HCR_APK | HCR_API | HCR_ENSCXT | HCR_ATA,
     );
     if has_hcx() {
         sysreg::write_hcrx_el2(HCRX_HOST);
@@ -129,6 +160,14 @@ pub fn activate_host() {
         sysreg::write_hfgitr_el2(HFGITR_HOST);
         sysreg::write_hdfgrtr_el2(0);
         sysreg::write_hdfgwtr_el2(0);
+    }
+    if has_fgt2() {
+        // Nothing that is behind these is known to Redoubt: the host does without.
+        sysreg::write_hfgrtr2_el2(0);
+        sysreg::write_hfgwtr2_el2(0);
+        sysreg::write_hfgitr2_el2(0);
+        sysreg::write_hdfgrtr2_el2(0);
+        sysreg::write_hdfgwtr2_el2(0);
     }
     sysreg::write_cptr_el2(CPTR_HOST);
     sysreg::write_mdcr_el2(mdcr_host());
@@ -149,10 +188,21 @@ pub fn activate_host() {
 pub fn reset_cpu() {
     sysreg::write_vpidr_el2(sysreg::read_midr_el1());
     sysreg::write_hacr_el2(0);
+    sysreg::write_actlr_el2(0);
+    if has_trace_filter() {
+        sysreg::write_trfcr_el2(0);
+        sysreg::write_trfcr_el1(0);
+    }
+    if has(sysreg::read_id_aa64dfr0_el1(), 32) {
+        sysreg::write_pmblimitr_el1(0);
+    }
+    if has(sysreg::read_id_aa64dfr0_el1(), 44) {
+        sysreg::write_trblimitr_el1(0);
+    }
     if has_fgt() && has(sysreg::read_id_aa64pfr0_el1(), 44) {
         sysreg::write_hafgrtr_el2(0);
     }
-    sysreg::write_icc_sre_el2(0xf); // system registers on, and EL1 may see that
+    sysreg::write_icc_sre_el2(crate::vgic::SRE_HOST);
     arch::isb();
     sysreg::write_ich_hcr_el2(0);
     activate_host();

@@ -8,6 +8,11 @@ use redoubt_core::vgic::ListRegisters;
 
 use crate::arch::{self, sysreg::*};
 
+/// ICC_SRE_EL2: system registers, no bypass; EL1 does not see ICC_SRE_EL1.
+const SRE_GUEST: u64 = 0x7;
+/// ICC_SRE_EL2: as above, and EL1 sees ICC_SRE_EL1.
+pub const SRE_HOST: u64 = 0xf;
+
 /// Expands to an access of each list register by number.
 macro_rules! list_registers {
     ($($number:literal: $read:ident, $write:ident;)+) => {
@@ -61,6 +66,9 @@ fn implemented() -> usize {
 /// Loads the interface of a vCPU and switches it on. Unused list registers are cleared: another
 /// vCPU's interrupts must not appear.
 pub fn load(context: &VcpuContext, lists: &ListRegisters) {
+    // ICC_SRE_EL1 traps: a guest must not switch off the host's access to its GIC.
+    write_icc_sre_el2(SRE_GUEST);
+    arch::isb();
     write_ich_vmcr_el2(context.ich_vmcr);
     let bits = preemption_bits();
     let [ap0r0, ap0r1, ap0r2, ap0r3] = context.ich_ap0r;
@@ -106,6 +114,7 @@ pub fn save(context: &mut VcpuContext, lists: &mut ListRegisters) -> u64 {
         *value = read_list_register(number);
     }
     write_ich_hcr_el2(0);
+    write_icc_sre_el2(SRE_HOST);
     arch::isb();
     misr
 }

@@ -3,11 +3,12 @@
 use redoubt_abi::Status;
 use redoubt_core::addr::{Ipa, IpaRange, PageRange, Pfn};
 use redoubt_core::hw::Stage2Context;
-use redoubt_core::memory::{Reclaim, VmMemory};
+use redoubt_core::memory::VmMemory;
 use redoubt_core::sysreg::traps::{self, GuestTraps};
 use redoubt_core::sysreg::{HardwareIds, IdPolicy, IdRegisters};
 use redoubt_core::vm::{MAX_VMS, Vm, VmHandle, VmTable};
 
+use crate::memory::{self, Hw};
 use crate::sync::{BootCell, Guard, Lock, rank};
 
 /// Everything EL2 keeps of a VM.
@@ -54,7 +55,7 @@ pub fn lock(slot: usize) -> SlotGuard {
     }
 }
 
-/// Locks the slot of a live handle.
+/// Locks the slot of a handle that names a VM.
 pub fn find(handle: u64) -> Result<SlotGuard, Status> {
     let handle = VmHandle::from_register(handle)?;
     let guard = lock(handle.slot());
@@ -96,16 +97,30 @@ pub fn one_page(ipa: u64) -> Option<IpaRange> {
     IpaRange::new(ipa, 1).ok()
 }
 
-/// Takes every VM's memory away from it, scrubbed, before the firmware resets or switches off the
-/// machine: RAM may keep its contents. Also from vCPUs that run on another CPU at this moment.
+/// Ends every VM and scrubs its memory and registers in place, before the firmware resets or switches
+/// off the machine: RAM may keep its contents. Guests that run on other CPUs lose their address
+/// space first, so they leave within one instruction, and nothing is given back to anybody.
 pub fn scrub_all() {
+    let mut hw = Hw::new();
     for number in 0..MAX_VMS {
         let mut slot = lock(number);
-        let Some(memory) = slot.memory.as_mut() else {
-            continue;
-        };
-        memory.begin_teardown();
-        let mut hw = crate::memory::Hw::new();
-        while let Ok(Reclaim::More) = crate::memory::host().reclaim_step(&mut hw, memory) {}
+        slot.vm.condemn();
+        let mut hw = Hw::for_vm(slot.vtcr);
+        if let Some(memory) = slot.memory.as_mut() {
+            memory.shut(&mut hw);
+        }
+    }
+    for number in 0..MAX_VMS {
+        while lock(number).vm.is_running() {
+            core::hint::spin_loop();
+        }
+    }
+    memory::host().scrub_vms(&mut hw);
+    for number in 0..MAX_VMS {
+        let mut slot = lock(number);
+        let mut hw = Hw::for_vm(slot.vtcr);
+        if let Some(memory) = slot.memory.as_mut() {
+            memory.reopen(&mut hw);
+        }
     }
 }

@@ -53,6 +53,10 @@ impl Window {
         let value = Stage1::page_descriptor(page, HypAttrs::Data);
         // SAFETY: the descriptor belongs to a window of this CPU, and is inside the table because
         // the layout bounds CPUs and uses.
+        if unsafe { descriptor.read_volatile() } != 0 {
+            crate::fatal::stop("a window was opened twice");
+        }
+        // SAFETY: as above.
         unsafe { descriptor.write_volatile(value) };
         arch::dsb_ishst();
         arch::isb();

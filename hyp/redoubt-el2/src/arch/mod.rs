@@ -10,6 +10,7 @@ global_asm!(include_str!("vectors.S"), options(raw));
 global_asm!(include_str!("fp.S"), options(raw));
 
 unsafe extern "C" {
+    fn translate_address(address: u64) -> u64;
     fn smc_call(registers: *mut [u64; 4]);
     fn fp_save(registers: *mut [u128; 32]);
     fn fp_load(registers: *const [u128; 32]);
@@ -40,6 +41,8 @@ instructions! {
     dsb_sy = "dsb sy";
     /// Completes everything before, inner shareable.
     dsb_ish = "dsb ish";
+    /// Completes everything of this CPU before, table walks included.
+    dsb_nsh = "dsb nsh";
     /// Completes stores before, inner shareable: table writes before a TLBI or before a walk.
     dsb_ishst = "dsb ishst";
     /// Waits for an event.
@@ -161,10 +164,13 @@ pub fn random() -> Option<u64> {
     (failed == 0).then_some(value)
 }
 
-/// Translates an address with the current stage 1 of EL1 for reading; the result is in PAR_EL1.
-pub fn translate_stage1_read(address: u64) {
-    // SAFETY: an address translation instruction writes PAR_EL1 only.
-    unsafe { asm!("at s1e1r, {}", "isb", in(reg) address, options(nostack, preserves_flags)) }
+/// Translates an address with the current stage 1 of EL1 for reading; the value is as in PAR_EL1.
+/// `None` when the walk itself ended in an abort.
+pub fn translate_stage1_read(address: u64) -> Option<u64> {
+    // SAFETY: the function changes no register that the calling convention preserves, and no
+    // memory; an abort of the walk is caught by the vectors.
+    let par = unsafe { translate_address(address) };
+    (par & 1 == 0).then_some(par)
 }
 
 unsafe extern "C" {

@@ -90,6 +90,18 @@ registers! {
     read_smcr_el2, write_smcr_el2 = "S3_4_C1_C2_6";
     read_svcr, write_svcr = "S3_3_C4_C2_2";
 
+    read_hfgrtr2_el2, write_hfgrtr2_el2 = "S3_4_C3_C1_2";
+    read_hfgwtr2_el2, write_hfgwtr2_el2 = "S3_4_C3_C1_3";
+    read_hfgitr2_el2, write_hfgitr2_el2 = "S3_4_C3_C1_7";
+    read_hdfgrtr2_el2, write_hdfgrtr2_el2 = "S3_4_C3_C1_0";
+    read_hdfgwtr2_el2, write_hdfgwtr2_el2 = "S3_4_C3_C1_1";
+    read_vdisr_el2, write_vdisr_el2 = "S3_4_C12_C1_1";
+    read_actlr_el2, write_actlr_el2 = "actlr_el2";
+    read_trfcr_el2, write_trfcr_el2 = "S3_4_C1_C2_1";
+    read_trfcr_el1, write_trfcr_el1 = "S3_0_C1_C2_1";
+    read_pmblimitr_el1, write_pmblimitr_el1 = "S3_0_C9_C10_0";
+    read_trblimitr_el1, write_trblimitr_el1 = "S3_0_C9_C11_0";
+
     read_icc_sre_el2, write_icc_sre_el2 = "icc_sre_el2";
     read_ich_hcr_el2, write_ich_hcr_el2 = "ich_hcr_el2";
     read_ich_vtr_el2 = "ich_vtr_el2";

@@ -25,7 +25,7 @@ host_vectors:
     fatal_vector 1
     fatal_vector 2
     fatal_vector 3
-    fatal_vector 4
+    vector  current_sync
     fatal_vector 5
     fatal_vector 6
     fatal_vector 7
@@ -58,10 +58,61 @@ guest_vectors:
     vector  guest_irq
     vector  guest_serror
 
+    .section .bss.emergency, "aw", %nobits
+    .balign 16
+emergency_stack:
+    .zero   4096
+emergency_stack_end:
+
     .text
 
-/* X0 = kind of vector. Does not use what the old stack may hold. */
+/*
+ * A synchronous exception of EL2 itself. One is expected: the walk of an AT instruction can end in an
+ * external abort, because EL1 says where its tables are. Then X0 = 1 (PAR_EL1.F) is the result.
+ */
+current_sync:
+    stp     x0, x1, [sp, #-16]!
+    mrs     x0, elr_el2
+    adr     x1, translate_at
+    sub     x0, x0, x1
+    cmp     x0, #4                      /* the AT, or the ISB behind it */
+    ldp     x0, x1, [sp], #16
+    b.hi    1f
+    adr     x0, translate_failed
+    msr     elr_el2, x0
+    eret
+    dsb     nsh
+    isb
+1:  mov     x0, #4
+    b       enter_fatal
+
+/*
+ * Translates an address for reading at EL1. X0 = address; returns PAR_EL1. ELR_EL2 and SPSR_EL2 are
+ * kept, they are the guest's.
+ */
+    .global translate_address
+translate_address:
+    mrs     x2, elr_el2
+    mrs     x3, spsr_el2
+    mrs     x4, par_el1
+translate_at:
+    at      s1e1r, x0
+    isb
+    mrs     x0, par_el1
+    msr     par_el1, x4
+    ret
+translate_failed:
+    msr     elr_el2, x2
+    msr     spsr_el2, x3
+    msr     par_el1, x4
+    mov     x0, #1
+    ret
+
+/* X0 = kind of vector. The stack may be what is broken: another one is used. */
 enter_fatal:
+    adrp    x1, emergency_stack_end
+    add     x1, x1, :lo12:emergency_stack_end
+    mov     sp, x1
     mrs     x1, esr_el2
     mrs     x2, elr_el2
     mrs     x3, far_el2

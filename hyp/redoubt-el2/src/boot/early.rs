@@ -17,6 +17,9 @@ use crate::{console, fatal, layout};
 /// Tables for the early maps.
 const EARLY_TABLES: usize = 24;
 
+/// Bytes of an FDT's header.
+const FDT_HEADER_BYTES: usize = 40;
+
 /// Pages for early tables, in the image's bss.
 #[repr(C, align(4096))]
 struct Tables(UnsafeCell<[[u64; 512]; EARLY_TABLES]>);
@@ -117,12 +120,13 @@ impl EarlyMap {
         }
         let offset = physical % PAGE_SIZE;
         let first = distance(offset, physical);
-        // The header may lie across a page boundary.
-        let header_bytes = 2 * PAGE_SIZE;
+        // Nothing behind the header is mapped before its size is known: RAM may end there.
+        let header_end = offset.saturating_add(FDT_HEADER_BYTES as u64);
+        let header_bytes = align_up(header_end, PAGE_SIZE);
         self.map(FDT_VA, first, header_bytes, HypAttrs::Constants);
         let start = FDT_VA.saturating_add(offset) as *const u8;
-        // SAFETY: the two pages are mapped, and the header starts in the first one.
-        let header = unsafe { core::slice::from_raw_parts(start, 64) };
+        // SAFETY: the pages that the header lies in are mapped.
+        let header = unsafe { core::slice::from_raw_parts(start, FDT_HEADER_BYTES) };
         let size = match Fdt::total_size_of(header) {
             Ok(size) => size,
             Err(error) => refuse(&BootError::from(error)),
@@ -131,7 +135,7 @@ impl EarlyMap {
         if end > header_bytes {
             let rest = distance(header_bytes, end);
             let next = first.saturating_add(header_bytes);
-            self.map(FDT_VA + 2 * PAGE_SIZE, next, rest, HypAttrs::Constants);
+            self.map(FDT_VA.saturating_add(header_bytes), next, rest, HypAttrs::Constants);
         }
         // SAFETY: all pages that the size covers are mapped, read-only.
         let blob = unsafe { core::slice::from_raw_parts(start, size) };

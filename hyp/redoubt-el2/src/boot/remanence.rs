@@ -2,7 +2,7 @@
 //!
 //! RAM can keep its contents over a reset that EL2 did not see: a watchdog, a crash of the firmware,
 //! the reset button. Before the first host instruction, every page that the ownership table of that
-//! boot calls a VM's (or EL2's metadata of one) is scrubbed. The table is recognised by a record that
+//! boot calls a VM's, or the state of a vCPU, is scrubbed. The table is recognised by a record that
 //! lies in EL2's region, so only EL2 has written it; someone who ran on the machine in between
 //! without Redoubt can at worst make us scrub pages that hold nothing.
 //!
@@ -12,7 +12,7 @@ use redoubt_boot::PhysRange;
 use redoubt_core::addr::{PageRange, Pfn};
 use redoubt_core::frames::FrameEntry;
 use redoubt_core::hw::PageScrub;
-use redoubt_core::transition::State;
+use redoubt_core::memory::holds_vm_secret;
 
 use super::{Facts, Region, pages};
 use crate::arch;
@@ -79,7 +79,7 @@ pub fn scrub(facts: &Facts, region: &Region, entries: &[FrameEntry]) -> u64 {
         let (records, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
         rest = others;
         for (entry, page) in records.iter().zip(range.iter()) {
-            if belonged_to_vm(*entry) && !is_loaded(page, &in_use) {
+            if holds_vm_secret(entry.decode().state) && !is_loaded(page, &in_use) {
                 hw.scrub(page);
                 scrubbed = scrubbed.saturating_add(1);
             }
@@ -87,14 +87,6 @@ pub fn scrub(facts: &Facts, region: &Region, entries: &[FrameEntry]) -> u64 {
     }
     hw.settle();
     scrubbed
-}
-
-/// Whether the record says that the page was out of the host's hands for a VM's sake.
-fn belonged_to_vm(entry: FrameEntry) -> bool {
-    match entry.decode().state {
-        State::Vm { .. } | State::VmShared { .. } | State::VmMeta { .. } | State::HypLoan => true,
-        State::Hyp | State::Host | State::HostShared { .. } => false,
-    }
 }
 
 /// Whether the loader has put something there for this boot.
