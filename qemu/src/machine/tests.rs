@@ -1,0 +1,92 @@
+//! Definitions and the arguments they become.
+
+use std::path::PathBuf;
+
+use super::{Boot, Cpu, Device, Load, Machine, Serial};
+
+fn kernel() -> Machine {
+    Machine::new(Boot::Kernel {
+        image: PathBuf::from("k"),
+        initrd: Some(PathBuf::from("i")),
+        append: "quiet a=b".into(),
+    })
+}
+
+/// The value that follows the option `name`, for options that occur once.
+fn value<'a>(args: &'a [String], name: &str) -> Option<&'a str> {
+    let at = args.iter().position(|arg| arg == name)?;
+    assert_eq!(args.iter().filter(|arg| *arg == name).count(), 1, "{name} occurs twice");
+    args.get(at + 1).map(String::as_str)
+}
+
+#[test]
+fn a_plain_machine() {
+    let args = kernel().cpu(Cpu::NeoverseN1).cpus(3).memory_mib(2048).args();
+    assert_eq!(value(&args, "-machine"), Some("virt,virtualization=on,gic-version=3"));
+    assert_eq!(value(&args, "-cpu"), Some("neoverse-n1"));
+    assert_eq!(value(&args, "-smp"), Some("3"));
+    assert_eq!(value(&args, "-m"), Some("2048M"));
+    assert_eq!(value(&args, "-kernel"), Some("k"));
+    assert_eq!(value(&args, "-initrd"), Some("i"));
+    assert_eq!(value(&args, "-append"), Some("quiet a=b"));
+    assert!(args.iter().any(|arg| arg == "-no-reboot"));
+    assert_eq!(value(&args, "-icount"), None);
+    assert_eq!(value(&args, "-device"), None);
+}
+
+#[test]
+fn switches_show_and_hide() {
+    let args = kernel().without_el2().smmu().icount().reboots().args();
+    assert_eq!(
+        value(&args, "-machine"),
+        Some("virt,virtualization=off,gic-version=3,iommu=smmuv3")
+    );
+    assert_eq!(value(&args, "-global"), Some("arm-smmuv3.stage=nested"));
+    assert_eq!(value(&args, "-icount"), Some("shift=0,sleep=off"));
+    assert!(!args.iter().any(|arg| arg == "-no-reboot"));
+}
+
+#[test]
+fn the_terminal_takes_the_place_of_the_pipe() {
+    assert_eq!(value(&kernel().args(), "-serial"), Some("chardev:console"));
+    let args = kernel().serial(Serial::Terminal).args();
+    assert_eq!(value(&args, "-serial"), Some("mon:stdio"));
+    assert_eq!(value(&args, "-chardev"), None);
+}
+
+#[test]
+fn devices_obey_the_platforms_iommu() {
+    let disk = Device::Disk(PathBuf::from("a,b"));
+    let args = kernel().device(disk).device(Device::Network).device(Device::Edu).args();
+    assert_eq!(value(&args, "-drive"), Some("if=none,id=disk0,format=raw,file=a,,b"));
+    let virtio: Vec<_> = args.iter().filter(|arg| arg.starts_with("virtio-")).collect();
+    assert_eq!(virtio.len(), 2);
+    assert!(virtio.iter().all(|arg| arg.ends_with("iommu_platform=on")));
+    assert_eq!(value(&args, "-netdev"), Some("user,id=net1,restrict=on"));
+    assert!(args.iter().any(|arg| arg == "edu,dma_mask=0xffffffffffffffff"));
+}
+
+#[test]
+fn raw_and_firmware_boots_load_files() {
+    let load = Load { file: PathBuf::from("f"), address: 0x4020_0000 };
+    let raw = Machine::new(Boot::Raw { loads: vec![load.clone()], entry: 0x4020_0000 }).args();
+    assert!(raw.iter().any(|arg| arg == "loader,file=f,addr=0x40200000,force-raw=on"));
+    assert!(raw.iter().any(|arg| arg == "loader,addr=0x40200000,cpu-num=0"));
+    let firmware = Boot::Firmware { image: PathBuf::from("u-boot.bin"), loads: vec![load] };
+    assert_eq!(value(&Machine::new(firmware).args(), "-bios"), Some("u-boot.bin"));
+}
+
+#[test]
+fn memory_ends_where_it_should() {
+    assert_eq!(kernel().memory_mib(512).ram_end(), 0x6000_0000);
+    assert_eq!(kernel().memory_mib(8192).ram_end(), 0x2_4000_0000);
+}
+
+#[test]
+fn cpu_names_are_read_back() {
+    for cpu in Cpu::ALL {
+        assert_eq!(cpu.to_string().parse::<Cpu>().unwrap(), cpu);
+    }
+    let refusal = "z80".parse::<Cpu>().unwrap_err().to_string();
+    assert!(refusal.contains("neoverse-v1"), "{refusal}");
+}

@@ -1,0 +1,151 @@
+//! The first user space of host and guest.
+//!
+//! Decides what is in which archive. The host's is in parts that the launcher puts together for one
+//! machine: the host itself, what a guest boots from, and what attacks (for tests alone).
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use redoubt_qemu::cpio::Archive;
+
+use super::kmod;
+use crate::paths::{Paths, write_if_changed};
+use crate::setup::Arm64;
+
+/// What was built and goes in, as far as it is written yet.
+#[derive(Debug, Default)]
+pub struct Parts {
+    /// The virtual machine monitor.
+    pub vmm: Option<PathBuf>,
+    /// The program with the attacks.
+    pub hostile: Option<PathBuf>,
+    /// Bare-metal guests.
+    pub payloads: Vec<PathBuf>,
+    /// The driver.
+    pub driver: Option<PathBuf>,
+    /// The module with raw power for the attacks.
+    pub module: Option<PathBuf>,
+}
+
+/// The archives.
+#[derive(Debug)]
+pub struct Initramfs {
+    /// The host.
+    pub host: PathBuf,
+    /// What a guest boots from.
+    pub guest: PathBuf,
+    /// What attacks.
+    pub hostile: PathBuf,
+}
+
+impl Initramfs {
+    /// How large all archives are together.
+    pub fn size(&self) -> Result<u64> {
+        let mut total = 0;
+        for part in [&self.host, &self.guest, &self.hostile] {
+            total +=
+                fs::metadata(part).with_context(|| format!("cannot see {}", part.display()))?.len();
+        }
+        Ok(total)
+    }
+}
+
+/// Builds the archives.
+pub fn build(paths: &Paths, arm64: &Arm64, parts: &Parts) -> Result<Initramfs> {
+    let recipes = paths.root.join("guest-linux");
+    let folder = paths.out.join("initramfs");
+    let guest_initrd = guest(&recipes.join("guest"), arm64)?;
+    let mut boots = Archive::new();
+    boots.file_from("guest/Image", 0o644, &arm64.kernel())?;
+    boots.file("guest/initrd", 0o644, &guest_initrd)?;
+    let archives = [
+        ("host.cpio", host(&recipes.join("host"), arm64, parts)?),
+        ("guest.cpio", boots.finish()?),
+        ("hostile.cpio", hostile(parts)?),
+    ];
+    for (name, bytes) in &archives {
+        write_if_changed(&folder.join(name), bytes)?;
+    }
+    Ok(Initramfs {
+        host: folder.join("host.cpio"),
+        guest: folder.join("guest.cpio"),
+        hostile: folder.join("hostile.cpio"),
+    })
+}
+
+/// What host and guest share: busybox and a console.
+fn base(arm64: &Arm64) -> Result<Archive> {
+    let mut archive = Archive::new();
+    archive.file_from("bin/busybox", 0o755, &arm64.busybox())?;
+    archive.symlink("bin/sh", "busybox")?;
+    archive.character_device("dev/console", 5, 1)?;
+    Ok(archive)
+}
+
+fn guest(recipe: &Path, arm64: &Arm64) -> Result<Vec<u8>> {
+    let mut archive = base(arm64)?;
+    archive.file_from("init", 0o755, &recipe.join("init"))?;
+    archive.finish()
+}
+
+fn host(recipe: &Path, arm64: &Arm64, parts: &Parts) -> Result<Vec<u8>> {
+    let mut archive = base(arm64)?;
+    archive.file_from("init", 0o755, &recipe.join("init"))?;
+    archive.file_from("lib/redoubt/agent", 0o755, &recipe.join("agent"))?;
+    archive.file_from("root/.profile", 0o644, &recipe.join("profile"))?;
+    archive.file_from("etc/motd", 0o644, &recipe.join("motd"))?;
+    let list = recipe.join("modules");
+    let wanted =
+        fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
+    let mut order = String::new();
+    for module in kmod::stock(arm64, &names(&wanted))? {
+        let path = format!("/lib/modules/{}.ko", module.name);
+        archive.file(&path, 0o644, &module.bytes)?;
+        order.push_str(&path);
+        order.push('\n');
+    }
+    archive.file("etc/modules", 0o644, order.as_bytes())?;
+    if let Some(driver) = &parts.driver {
+        archive.file_from("lib/redoubt/redoubt.ko", 0o644, driver)?;
+    }
+    if let Some(vmm) = &parts.vmm {
+        archive.file_from("bin/redoubt", 0o755, vmm)?;
+    }
+    archive.finish()
+}
+
+fn hostile(parts: &Parts) -> Result<Vec<u8>> {
+    let mut archive = Archive::new();
+    archive.folder("hostile/payload")?;
+    if let Some(program) = &parts.hostile {
+        archive.file_from("hostile/redoubt-hostile", 0o755, program)?;
+    }
+    if let Some(module) = &parts.module {
+        archive.file_from("hostile/hostile.ko", 0o644, module)?;
+    }
+    for payload in &parts.payloads {
+        let name = payload.file_name().context("a payload has no name")?.to_string_lossy();
+        archive.file_from(&format!("hostile/payload/{name}"), 0o644, payload)?;
+    }
+    archive.finish()
+}
+
+/// The names in a list with comments.
+fn names(list: &str) -> Vec<&str> {
+    let lines = list.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
+    lines.filter(|line| !line.is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    //! The list of modules.
+
+    #[test]
+    fn a_list_may_have_comments() {
+        assert_eq!(
+            super::names("# why\nvirtio_blk # disk\n\n virtio_net\n"),
+            ["virtio_blk", "virtio_net"]
+        );
+    }
+}

@@ -1,0 +1,92 @@
+//! The command line.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use redoubt_qemu::Cpu;
+
+use crate::{bench, build, lint, run, setup, size, test};
+
+/// Builds, runs and tests Redoubt, a hypervisor that keeps virtual machines safe from their host.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Installs and downloads all that the other commands need (they call it themselves)
+    Setup {
+        /// Look for newer versions of what was downloaded
+        #[arg(long)]
+        refresh: bool,
+    },
+    /// Builds the hypervisor image, the host's and the guest's user space and the test programs
+    Build,
+    /// Starts a machine with Redoubt and its host, and leaves you in the host's shell
+    Run(RunArgs),
+    /// Runs tests: all of them, or one suite
+    Test(TestArgs),
+    /// Checks format and lints
+    Lint,
+    /// Measures the trusted base: lines, unsafe blocks, image size, panics, dependencies
+    Size,
+    /// Measures costs in instructions
+    Bench,
+}
+
+/// What `run` takes.
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    /// Without a terminal: start a protected guest, attack it from the host, check that it is
+    /// unharmed, power off
+    #[arg(long)]
+    pub headless: bool,
+    /// Number of CPUs
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=8))]
+    pub cpus: u32,
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(512..=65536))]
+    pub memory: u32,
+    /// CPU model: max, neoverse-v1, neoverse-n1, cortex-a76 or cortex-a72
+    #[arg(long, value_name = "MODEL", default_value_t = Cpu::Max)]
+    pub cpu: Cpu,
+}
+
+/// What `test` takes.
+#[derive(Clone, Debug, Args)]
+pub struct TestArgs {
+    /// One suite instead of all
+    #[arg(value_enum)]
+    pub suite: Option<test::Suite>,
+    /// Only QEMU tests whose name contains this
+    #[arg(long, value_name = "TEXT")]
+    pub filter: Option<String>,
+    /// Print the names of the QEMU tests instead of running them
+    #[arg(long)]
+    pub list: bool,
+    /// Start the stock kernel itself instead of Redoubt: checks the tests, not the hypervisor
+    #[arg(long)]
+    pub without_redoubt: bool,
+}
+
+impl Cli {
+    /// Runs the command that was given.
+    pub fn run(self) -> Result<ExitCode> {
+        match self.command {
+            Command::Setup { refresh } => setup::command(refresh),
+            Command::Build => build::command(),
+            Command::Run(args) => run::command(&args),
+            Command::Test(args) => test::command(&args),
+            Command::Lint => lint::command(),
+            Command::Size => size::command(),
+            Command::Bench => bench::command(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! Installs and downloads what the other commands need.
+//!
+//! Decides what is missing and gets only that: Debian packages (as root), QEMU that is new enough,
+//! and the arm64 packages whose contents the machines run (kept in `.cache/`, never installed). A
+//! second run finds everything and uses neither root nor the network.
+//!
+//! Trusted: the machine's own Debian mirror, through apt and its signatures. The system's own list
+//! of sources is read, never changed.
+
+mod apt;
+mod debs;
+mod packages;
+mod release;
+
+use std::fs::File;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+
+use crate::paths::{Paths, make_folder};
+use crate::road::Road;
+use crate::ui;
+
+pub use debs::Arm64;
+
+/// What the other commands may count on.
+#[derive(Clone, Debug)]
+pub struct Ready {
+    /// The toolchain for arm64.
+    pub road: Road,
+    /// The unpacked arm64 packages.
+    pub arm64: Arm64,
+}
+
+/// `cargo xtask setup`.
+pub fn command(refresh: bool) -> Result<ExitCode> {
+    ui::heading("Set-up");
+    let paths = Paths::find()?;
+    let ready = prepare(&paths, refresh)?;
+    println!("  ok arm64 toolchain: {}", ready.road.describe());
+    println!("  ok host kernel: {}", ready.arm64.release);
+    println!("Everything is there.");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Makes sure that everything is there, saying so only where there is something to do.
+pub fn ensure(paths: &Paths) -> Result<Ready> {
+    prepare(paths, false)
+}
+
+fn prepare(paths: &Paths, refresh: bool) -> Result<Ready> {
+    make_folder(&paths.cache)?;
+    let lock = File::create(paths.cache.join("lock")).context("cannot write to .cache")?;
+    lock.lock().context("cannot wait for another set-up to end")?;
+    let road = Road::find();
+    packages::ensure(paths, road)?;
+    let arm64 = debs::ensure(paths, refresh)?;
+    Ok(Ready { road, arm64 })
+}

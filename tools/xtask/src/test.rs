@@ -1,0 +1,142 @@
+//! Runs the tests and counts them.
+//!
+//! Decides what is run and how it is shown; what is tested is in the crates and in
+//! `redoubt-suite`. The last line is `N passed, N failed`, whatever happened before.
+
+pub mod unit;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::ValueEnum;
+use redoubt_qemu::Qemu;
+use redoubt_suite::{Context, Test};
+
+use crate::build;
+use crate::cli::TestArgs;
+use crate::paths::Paths;
+use crate::ui::{self, Step};
+
+/// The suites that can be named on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// Tests of the crates, on this machine
+    Unit,
+    /// Boot, and the host as it always was, in QEMU
+    Boot,
+    /// What host and guests must not be able to do, in QEMU
+    Isolation,
+}
+
+impl Suite {
+    /// The suite of `redoubt-suite` behind it.
+    fn in_qemu(self) -> Option<redoubt_suite::Suite> {
+        match self {
+            Suite::Unit => None,
+            Suite::Boot => Some(redoubt_suite::Suite::Boot),
+            Suite::Isolation => Some(redoubt_suite::Suite::Isolation),
+        }
+    }
+}
+
+/// How many tests went which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Those that passed.
+    pub passed: u32,
+    /// Those that failed.
+    pub failed: u32,
+}
+
+impl Count {
+    /// Counts one test.
+    fn add(&mut self, passed: bool) {
+        if passed {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+        }
+    }
+}
+
+/// `cargo xtask test`.
+pub fn command(args: &TestArgs) -> Result<ExitCode> {
+    let tests = selected(args);
+    if args.list {
+        tests.iter().for_each(|test| println!("{}: {}", test.suite, test.name));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut count = Count::default();
+    // An error here is a failure too: the count is printed all the same.
+    let outcome = run(args, &tests, &mut count);
+    if let Err(error) = &outcome {
+        eprintln!("error: {error:#}");
+        count.failed += 1;
+    }
+    println!("{} passed, {} failed", count.passed, count.failed);
+    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The QEMU tests that the arguments ask for.
+fn selected(args: &TestArgs) -> Vec<Test> {
+    let filter = args.filter.as_deref().unwrap_or_default();
+    let mut tests = redoubt_suite::tests();
+    tests.retain(|test| {
+        args.suite.is_none_or(|suite| suite.in_qemu() == Some(test.suite))
+            && test.name.contains(filter)
+            && !(args.without_redoubt && test.needs_redoubt)
+    });
+    tests
+}
+
+fn run(args: &TestArgs, tests: &[Test], count: &mut Count) -> Result<()> {
+    let paths = Paths::find()?;
+    let filtered = args.filter.is_some() || args.without_redoubt;
+    if matches!(args.suite, None | Some(Suite::Unit)) && !filtered {
+        unit::run(&paths, count)?;
+    }
+    if args.suite == Some(Suite::Unit) {
+        return Ok(());
+    }
+    if tests.is_empty() {
+        bail!("no QEMU test is called so: `cargo xtask test --list` prints their names");
+    }
+    let artifacts =
+        if args.without_redoubt { build::stock_host(&paths)? } else { build::everything(&paths)? };
+    let context = Context::new(artifacts, Qemu::find()?, !args.without_redoubt);
+    let mut suite = None;
+    for test in tests {
+        if suite.replace(test.suite) != Some(test.suite) {
+            ui::heading(&format!("Tests in QEMU: {}", test.suite));
+        }
+        one(test, &context, count);
+    }
+    Ok(())
+}
+
+/// Runs one test, says how it went and counts its results.
+fn one(test: &Test, context: &Context, count: &mut Count) {
+    let step = Step::quiet(&test.name);
+    let cases = test.run(context);
+    let log = context.take_last_log();
+    let failed = cases.iter().filter(|case| case.outcome.is_err()).count();
+    match (cases.len(), failed) {
+        (1, 0) => step.done(""),
+        (1, _) => step.failed("FAILED"),
+        (all, 0) => step.done(&format!("{all} cases")),
+        (all, _) => step.failed(&format!("{failed} of {all} cases FAILED")),
+    }
+    for case in &cases {
+        count.add(case.outcome.is_ok());
+        if cases.len() > 1 {
+            let mark = if case.outcome.is_ok() { "ok" } else { "!!" };
+            println!("     {mark} {}", case.name);
+        }
+        if let Err(error) = &case.outcome {
+            println!("        {}", format!("{error:#}").replace('\n', "\n        "));
+        }
+    }
+    if let Some(log) = log.filter(|_| failed > 0) {
+        println!("     log: {}", log.display());
+    }
+}
