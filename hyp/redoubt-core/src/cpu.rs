@@ -7,7 +7,7 @@
 //! MPIDR_EL1).
 
 /// Most physical CPUs that are known.
-pub const MAX_CPUS: usize = 64;
+pub const MAX_CPUS: usize = 32;
 
 /// The affinity fields of MPIDR_EL1: Aff3, Aff2, Aff1 and Aff0.
 pub const AFFINITY_MASK: u64 = 0xff_00ff_ffff;

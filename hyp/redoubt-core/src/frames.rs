@@ -84,7 +84,8 @@ impl FrameEntry {
         Frame { state, pins }
     }
 
-    /// Takes the raw bits, as a scrub at boot finds them left over by an earlier boot.
+    /// Takes the raw bits.
+    #[cfg(test)]
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }

@@ -65,6 +65,17 @@ pub const FSC_EXTERNAL: u64 = 0x10;
 /// Fault status: alignment fault.
 pub const FSC_ALIGNMENT: u64 = 0x21;
 
+/// Makes a value safe for SPSR_EL2: an ERET with it goes to EL1 or EL0, never to EL2 or to a mode that
+/// does not exist. Nothing passes another value; this is the last line of defence.
+#[must_use]
+pub const fn lower_pstate(value: u64) -> u64 {
+    const AARCH32_EL0: u64 = pstate::AARCH32;
+    match value & pstate::MODE {
+        pstate::EL0T | pstate::EL1T | pstate::EL1H | AARCH32_EL0 => value,
+        _ => (value & !pstate::MODE) | pstate::EL1H | pstate::IL,
+    }
+}
+
 /// What the CPU implements that shows in PSTATE at exception entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryFeatures {

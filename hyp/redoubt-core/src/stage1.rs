@@ -277,27 +277,6 @@ impl Stage1 {
     }
 }
 
-/// Shows `page` in the window whose descriptor is `slot`, and which is closed.
-pub fn open_window(
-    hw: &mut (impl TableMemory + HypTlb),
-    slot: Slot,
-    page: Pa,
-    attrs: HypAttrs,
-) -> Result<(), Refusal> {
-    if hw.read(slot.table, slot.index) != 0 {
-        return Err(Refusal::AlreadyMapped);
-    }
-    hw.write(slot.table, slot.index, Stage1::page_descriptor(page, attrs));
-    hw.publish();
-    Ok(())
-}
-
-/// Closes the window at `va`, whose descriptor is `slot`.
-pub fn close_window(hw: &mut (impl TableMemory + HypTlb), slot: Slot, va: HypVa) {
-    hw.write(slot.table, slot.index, 0);
-    hw.break_va(va);
-}
-
 /// One leaf of a mapping.
 struct Step {
     va: HypVa,

@@ -398,8 +398,8 @@ impl Vm {
     }
 
     /// Tells on which physical CPU a virtual one runs.
-    #[must_use]
-    pub fn running_on(&self, vcpu: usize) -> Option<CpuIndex> {
+    #[cfg(test)]
+    fn running_on(&self, vcpu: usize) -> Option<CpuIndex> {
         self.vcpus.get(vcpu).and_then(Option::as_ref).and_then(|found| found.running)
     }
 

@@ -186,6 +186,9 @@ extern "C" fn early_main(fdt: u64, image: u64, level: u64, started: u64) -> ! {
         Ok(machine) => machine,
         Err(error) => refuse(&error),
     };
+    if machine.psci.is_some() {
+        arch::set_firmware();
+    }
     if let Some(device) = &machine.console {
         map.console(device.registers.start());
     }

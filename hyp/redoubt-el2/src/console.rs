@@ -6,7 +6,7 @@
 //!
 //! Formatting is done here: `core::fmt` would bring panicking code into the image.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::sync::{Lock, rank};
 
@@ -22,8 +22,11 @@ const UARTDR: u64 = 0x00;
 const UARTFR: u64 = 0x18;
 /// Flag: transmit FIFO full.
 const UARTFR_TXFF: u32 = 1 << 5;
-/// How often the flag register is read before a character is dropped.
+/// How often the flag register is read for one message before the rest of it is dropped.
 const PATIENCE: u32 = 200_000;
+
+/// What is left of the patience for the current message.
+static PATIENCE_LEFT: AtomicU32 = AtomicU32::new(0);
 
 /// Says where the registers are mapped.
 pub fn set_base(address: u64) {
@@ -38,7 +41,8 @@ fn put(byte: u8) {
     }
     let flags = base.wrapping_add(UARTFR) as *const u32;
     let data = base.wrapping_add(UARTDR) as *mut u32;
-    for _ in 0..PATIENCE {
+    for left in (0..PATIENCE_LEFT.load(Ordering::Relaxed)).rev() {
+        PATIENCE_LEFT.store(left, Ordering::Relaxed);
         // SAFETY: `set_base` got the address of a mapped PL011.
         if unsafe { flags.read_volatile() } & UARTFR_TXFF == 0 {
             // SAFETY: as above.
@@ -54,6 +58,7 @@ pub struct Line(());
 
 /// Starts a line with the prefix that all messages carry.
 pub fn line() -> Line {
+    PATIENCE_LEFT.store(PATIENCE, Ordering::Relaxed);
     Line(()).text("redoubt: ")
 }
 

@@ -278,6 +278,7 @@ fn run_guest(slot: usize, vcpu: usize, context: &mut VcpuContext) -> ExitReport 
         };
         world::save(context);
         let trap = match kind {
+            _ if take_serror() => Trap::SError,
             0 => Trap::Synchronous,
             1 => Trap::Irq,
             _ => Trap::SError,
@@ -286,6 +287,22 @@ fn run_guest(slot: usize, vcpu: usize, context: &mut VcpuContext) -> ExitReport 
             return report;
         }
     }
+}
+
+/// Takes an SError that the guest's accesses caused and that is still pending: the host must not get
+/// it. Where the CPU cannot say (no RAS extension), it is the host's.
+fn take_serror() -> bool {
+    /// DISR_EL1.A: an SError was deferred.
+    const DISR_A: u64 = 1 << 31;
+    if !traps::has_ras() {
+        return false;
+    }
+    arch::esb();
+    let deferred = sysreg::read_disr_el1() & DISR_A != 0;
+    if deferred {
+        sysreg::write_disr_el1(0);
+    }
+    deferred
 }
 
 /// The intermediate physical address of an abort, if the syndrome or a walk gives it.

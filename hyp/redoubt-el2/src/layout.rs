@@ -43,6 +43,7 @@ pub const WINDOWS: u64 = 16;
 
 const _: () = assert!(PERCPU_OFFSET > STACK_OFFSET + STACK_BYTES);
 const _: () = assert!(PERCPU_OFFSET + PERCPU_BYTES < PERCPU_STRIDE);
+const _: () = assert!(MAX_CPUS == redoubt_core::cpu::MAX_CPUS);
 const _: () = assert!(MAX_CPUS as u64 * WINDOWS <= 512, "the windows fill at most one table");
 
 /// Lowest address of a CPU's stack.

@@ -133,3 +133,15 @@ fn a_guest_gets_it_into_its_context() {
     assert_eq!((context.esr_el1, context.far_el1), (0x9600_0050, 0x99));
     assert_eq!(context.x[3], 33);
 }
+
+#[test]
+fn no_pstate_leads_to_el2() {
+    for mode in 0..32u64 {
+        let value = lower_pstate(pstate::DAIF | mode);
+        if [0, 4, 5, 16].contains(&mode) {
+            assert_eq!(value, pstate::DAIF | mode);
+        } else {
+            assert_eq!(value, pstate::DAIF | pstate::EL1H | pstate::IL, "{mode:#x}");
+        }
+    }
+}

@@ -143,56 +143,29 @@ pub struct IdPolicy {
     pub mops: bool,
 }
 
-/// Declares the registers that are read from the hardware.
-macro_rules! hardware_ids {
-    ($($(#[doc = $doc:literal])+ $field:ident, signed $signed:expr;)+) => {
-        /// Identification registers of the hardware, read at boot on every CPU.
-        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct HardwareIds {
-            $($(#[doc = $doc])+ pub $field: u64,)+
-        }
-
-        impl HardwareIds {
-            /// Takes in another CPU: of each field the lesser value remains, so that a guest may
-            /// move between CPUs.
-            pub fn merge(&mut self, other: &Self) {
-                $(self.$field = lesser(self.$field, other.$field, $signed);)+
-            }
-        }
-    };
-}
-
-hardware_ids! {
+/// Identification registers of the hardware, the same on every CPU: one that differs is not started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HardwareIds {
     /// ID_AA64PFR0_EL1.
-    pfr0, signed 0x0000_0000_00ff_0000;
+    pub pfr0: u64,
     /// ID_AA64PFR1_EL1.
-    pfr1, signed 0;
+    pub pfr1: u64,
     /// ID_AA64DFR0_EL1.
-    dfr0, signed 0x00ff_00f0_0000_0000;
+    pub dfr0: u64,
     /// ID_AA64ISAR0_EL1.
-    isar0, signed 0;
+    pub isar0: u64,
     /// ID_AA64ISAR1_EL1.
-    isar1, signed 0;
+    pub isar1: u64,
     /// ID_AA64ISAR2_EL1.
-    isar2, signed 0;
+    pub isar2: u64,
     /// ID_AA64MMFR0_EL1.
-    mmfr0, signed 0x0000_0000_ff00_0000;
+    pub mmfr0: u64,
     /// ID_AA64MMFR1_EL1.
-    mmfr1, signed 0;
+    pub mmfr1: u64,
     /// ID_AA64MMFR2_EL1.
-    mmfr2, signed 0;
+    pub mmfr2: u64,
     /// ID_AA64MMFR3_EL1.
-    mmfr3, signed 0;
-}
-
-/// Takes the lesser of each pair of fields; fields in `signed` count from -8 to 7.
-fn lesser(left: u64, right: u64, signed: u64) -> u64 {
-    (0..64u32).step_by(4).fold(0, |value, lsb| {
-        let flip = if (signed >> lsb) & 0xf != 0 { 8 } else { 0 };
-        let (left, right) = ((left >> lsb) & 0xf, (right >> lsb) & 0xf);
-        let field = if (left ^ flip) < (right ^ flip) { left } else { right };
-        value | (field << lsb)
-    })
+    pub mmfr3: u64,
 }
 
 /// Identification registers of a VM. Those without a field here read as zero.

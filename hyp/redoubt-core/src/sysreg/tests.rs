@@ -232,15 +232,6 @@ fn policy_decides_mops_and_the_address_size() {
     assert_eq!(ids.get(SysregId::new(3, 0, 0, 7, 0)), Some(1));
 }
 
-#[test]
-fn cpus_are_merged_to_what_both_have() {
-    let mut left = HardwareIds { isar0: 0x0021, pfr0: 0x00f1_0000, ..HardwareIds::default() };
-    let right = HardwareIds { isar0: 0x0112, pfr0: 0x0001_0000, ..HardwareIds::default() };
-    left.merge(&right);
-    assert_eq!(left.isar0, 0x0011);
-    assert_eq!(left.pfr0, 0x00f1_0000, "0xf, not implemented, is the lesser of a signed field");
-}
-
 /// The host traps on what EL2 keeps; everything else is undefined.
 #[test]
 fn golden_table_of_the_host() {

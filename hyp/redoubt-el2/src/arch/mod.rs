@@ -2,6 +2,7 @@
 //! random numbers. One function an instruction or an inseparable sequence.
 
 use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 pub mod sysreg;
 
@@ -45,6 +46,9 @@ instructions! {
     dsb_nsh = "dsb nsh";
     /// Completes stores before, inner shareable: table writes before a TLBI or before a walk.
     dsb_ishst = "dsb ishst";
+    /// Error synchronisation barrier: an SError that is pending becomes visible in DISR_EL1. A NOP
+    /// without the RAS extension.
+    esb = "hint #16";
     /// Waits for an event.
     wfe = "wfe";
     /// Removes stage-1 and stage-2 entries of the current VMID, inner shareable.
@@ -98,8 +102,19 @@ pub unsafe fn clean_invalidate(address: u64, length: u64) {
     dsb_sy();
 }
 
-/// Calls the firmware and returns X0 to X3.
+/// Whether there is a firmware to call: the FDT names PSCI. Without EL3, an SMC of EL2's is UNDEFINED.
+static HAS_FIRMWARE: AtomicBool = AtomicBool::new(false);
+
+/// Says that there is a firmware.
+pub fn set_firmware() {
+    HAS_FIRMWARE.store(true, Ordering::Relaxed);
+}
+
+/// Calls the firmware and returns X0 to X3; NOT_SUPPORTED if there is none.
 pub fn smc(mut registers: [u64; 4]) -> [u64; 4] {
+    if !HAS_FIRMWARE.load(Ordering::Relaxed) {
+        return [!0, 0, 0, 0];
+    }
     // SAFETY: the firmware at EL3 is trusted not to touch EL2's memory; the array is ours.
     unsafe { smc_call(&raw mut registers) }
     registers

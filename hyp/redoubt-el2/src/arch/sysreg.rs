@@ -4,7 +4,8 @@
 //! register cannot change what EL2 itself executes or can reach: EL2 runs with E2H clear, so EL1
 //! registers, stage-2 registers and trap controls only govern lower exception levels. The registers
 //! for which that does not hold (TTBR0_EL2, TCR_EL2, SCTLR_EL2, MAIR_EL2, TPIDR_EL2) are written
-//! in entry.S alone; VBAR_EL2 has its own two functions in [`crate::arch`].
+//! in entry.S alone (TPIDR_EL2 also when the first CPU learns which it is); VBAR_EL2 has its own two
+//! functions in [`crate::arch`], HCR_EL2 and SPSR_EL2 have functions that mask what would concern EL2.
 
 use core::arch::asm;
 
@@ -64,10 +65,10 @@ registers! {
     read_far_el2 = "far_el2";
     read_hpfar_el2 = "hpfar_el2";
     read_elr_el2, write_elr_el2 = "elr_el2";
-    read_spsr_el2, write_spsr_el2 = "spsr_el2";
+    read_spsr_el2, write_spsr_el2_raw = "spsr_el2";
     read_tpidr_el2 = "tpidr_el2";
     read_sctlr_el2 = "sctlr_el2";
-    read_hcr_el2, write_hcr_el2 = "hcr_el2";
+    read_hcr_el2, write_hcr_el2_raw = "hcr_el2";
     read_hcrx_el2, write_hcrx_el2 = "S3_4_C1_C2_2";
     read_vttbr_el2, write_vttbr_el2 = "vttbr_el2";
     read_vtcr_el2, write_vtcr_el2 = "vtcr_el2";
@@ -95,6 +96,7 @@ registers! {
     read_hfgitr2_el2, write_hfgitr2_el2 = "S3_4_C3_C1_7";
     read_hdfgrtr2_el2, write_hdfgrtr2_el2 = "S3_4_C3_C1_0";
     read_hdfgwtr2_el2, write_hdfgwtr2_el2 = "S3_4_C3_C1_1";
+    read_disr_el1, write_disr_el1 = "S3_0_C12_C1_1";
     read_vdisr_el2, write_vdisr_el2 = "S3_4_C12_C1_1";
     read_actlr_el2, write_actlr_el2 = "actlr_el2";
     read_trfcr_el2, write_trfcr_el2 = "S3_4_C1_C2_1";
@@ -179,4 +181,17 @@ registers! {
     read_apdbkeyhi_el1, write_apdbkeyhi_el1 = "S3_0_C2_C2_3";
     read_apgakeylo_el1, write_apgakeylo_el1 = "S3_0_C2_C3_0";
     read_apgakeyhi_el1, write_apgakeyhi_el1 = "S3_0_C2_C3_1";
+}
+
+/// Writes SPSR_EL2; whatever the value, an ERET leads to EL1 or EL0.
+pub fn write_spsr_el2(value: u64) {
+    write_spsr_el2_raw(redoubt_core::inject::lower_pstate(value));
+}
+
+/// HCR_EL2.E2H and TGE, which would change EL2's own translation regime.
+const HCR_OWN_REGIME: u64 = 1 << 34 | 1 << 27;
+
+/// Writes HCR_EL2 without the bits that change what EL2 itself is.
+pub fn write_hcr_el2(value: u64) {
+    write_hcr_el2_raw(value & !HCR_OWN_REGIME);
 }
