@@ -165,12 +165,16 @@ long hyp_vm_map(u64 handle, unsigned long pfn, u64 ipa, u64 pages, u64 flags)
 	return res.a0;
 }
 
-/* Returns the status: a block may have to be split, hence NO_TABLES. */
-long hyp_vm_unmap(u64 handle, u64 ipa, u64 pages)
+/*
+ * Returns the status, and how many pages it has dealt with: a block may have to be
+ * split, hence NO_TABLES, or fewer pages than asked for.
+ */
+long hyp_vm_unmap(u64 handle, u64 ipa, u64 pages, u64 *done)
 {
 	struct arm_smccc_res res;
 
 	arm_smccc_1_1_hvc(REDOUBT_VM_UNMAP, handle, ipa, pages, &res);
+	*done = res.a0 ? 0 : res.a1;
 	return res.a0;
 }
 

@@ -24,7 +24,7 @@ int hyp_vm_create(u64 flags, unsigned int ipa_bits, unsigned int vcpus,
 int hyp_vm_set_memory(u64 handle, u64 ipa, u64 pages);
 int hyp_vm_add_tables(u64 handle, unsigned long pfn, u64 pages);
 long hyp_vm_map(u64 handle, unsigned long pfn, u64 ipa, u64 pages, u64 flags);
-long hyp_vm_unmap(u64 handle, u64 ipa, u64 pages);
+long hyp_vm_unmap(u64 handle, u64 ipa, u64 pages, u64 *done);
 int hyp_vcpu_create(u64 handle, unsigned int vcpu, unsigned long state_pfn,
 		    unsigned long run_pfn, u64 flags);
 long hyp_vcpu_get_reg(u64 handle, unsigned int vcpu, u64 reg, u64 *value);

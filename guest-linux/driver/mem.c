@@ -220,15 +220,23 @@ static long map_run(struct rdt_vm *vm, unsigned long pfn, u64 gfn, unsigned long
 /* Takes a run back, which may need tables too, where it is part of a block. */
 static int unmap_run(struct rdt_vm *vm, u64 gfn, unsigned long pages)
 {
-	int tries;
+	int tries = 0;
 	long status;
+	u64 done;
 
-	for (tries = 0; tries < TABLES_TRIES; tries++) {
-		status = hyp_vm_unmap(vm->handle, gfn << PAGE_SHIFT, pages);
-		if (status != REDOUBT_STATUS_NO_TABLES || add_tables(vm))
-			break;
+	while (pages) {
+		status = hyp_vm_unmap(vm->handle, gfn << PAGE_SHIFT, pages, &done);
+		if (status == REDOUBT_STATUS_NO_TABLES && tries++ < TABLES_TRIES &&
+		    !add_tables(vm))
+			continue;
+		if (status)
+			return hyp_errno(REDOUBT_VM_UNMAP, vm->handle,
+					 gfn << PAGE_SHIFT, status);
+		done = min_t(u64, done, pages);
+		gfn += done;
+		pages -= done;
 	}
-	return hyp_errno(REDOUBT_VM_UNMAP, vm->handle, gfn << PAGE_SHIFT, status);
+	return 0;
 }
 
 /* Length of the run, contiguous in physical memory, that one call can map. */
@@ -258,6 +266,8 @@ static int map_pages(struct rdt_vm *vm, struct rdt_slot *slot, unsigned long fir
 		long status = map_run(vm, pfn, gfn, n, flags);
 
 		if (status) {
+			pr_warn_ratelimited("VM %#llx: pages %#lx to %#lx were not mapped\n",
+					    vm->handle, pfn, pfn + n - 1);
 			unpin_pages(vm, slot, first, end - first);
 			return hyp_errno(REDOUBT_VM_MAP, vm->handle, gfn << PAGE_SHIFT,
 					 status);
@@ -342,9 +352,19 @@ static int fault_again(struct rdt_vm *vm, struct rdt_slot *slot, unsigned long i
 	long status = map_run(vm, page_to_pfn(slot->page[index]), gfn, 1,
 			      fault_flags(vm));
 
-	if (status == REDOUBT_STATUS_ALREADY_MAPPED)
+	switch (status) {
+	case REDOUBT_STATUS_ALREADY_MAPPED:
+	/*
+	 * EL2 may look at the page's owner first. This VM took the page once, so a
+	 * page that is donated or lent is this VM's still.
+	 */
+	case REDOUBT_STATUS_NOT_OWNER:
+	case REDOUBT_STATUS_SHARED:
 		return 0;
-	return hyp_errno(REDOUBT_VM_MAP, vm->handle, gfn << PAGE_SHIFT, status);
+	default:
+		return hyp_errno(REDOUBT_VM_MAP, vm->handle, gfn << PAGE_SHIFT,
+				 status);
+	}
 }
 
 /**

@@ -167,7 +167,8 @@ host_calls! {
 
     /// Takes lent pages back from a VM that is not protected. Pages in the range that are not
     /// mapped are passed over. To split a block takes a table of the VM's pool: when the pool runs
-    /// out, what was unmapped before stays unmapped, and the count tells.
+    /// out, X1 tells how many pages were dealt with before; the caller goes on behind them, and is
+    /// refused with `NoTables` if that is none.
     VmUnmap = 0xc600_0114, "VM_UNMAP" (
         /// VM
         handle,
@@ -175,7 +176,7 @@ host_calls! {
         ipa,
         /// number of pages, at most INFO(MAX_PAGES)
         pages
-    ) -> "pages unmapped" refuses [NoSuchVm, InvalidArgument, Misaligned, Overflow, TooMany, NoTables, WrongState, Protected];
+    ) -> "pages dealt with" refuses [NoSuchVm, InvalidArgument, Misaligned, Overflow, TooMany, NoTables, WrongState, Protected];
 
     /// Adds a vCPU. The state page is donated to EL2 and scrubbed; the run page stays the host's
     /// and is pinned until the VM is destroyed. vCPU 0 is powered on, the others are off until the

@@ -193,21 +193,19 @@ fn unmap(handle: u64, ipa: u64, pages: u64) -> Result<u64, Status> {
     let mut hw = Hw::for_vm(slot.vtcr);
     let guest = slot.memory_mut()?;
     let mut host = memory::host();
-    let mut done = 0;
-    for ipa in range.iter() {
-        let Ok(page) = redoubt_core::addr::IpaRange::new(ipa, 1) else {
-            continue;
-        };
+    if host.unshare_memory(&mut hw, guest, range).is_ok() {
+        return Ok(pages);
+    }
+    // Not all are mapped, or a block has to be split: page by page.
+    for (done, ipa) in (0..pages).zip(range.iter()) {
+        let page = redoubt_core::addr::IpaRange::new(ipa, 1).map_err(Status::from)?;
         match host.unshare_memory(&mut hw, guest, page) {
-            Ok(()) => done = u64::saturating_add(done, 1),
-            Err(Refusal::NotMapped) => {}
-            // Nothing else refuses a page that is mapped, but tables running out for a block that
-            // has to be split: what is done stays done, and the count says how far it came.
+            Ok(()) | Err(Refusal::NotMapped) => {}
             Err(refusal) if done == 0 => return Err(refusal.into()),
-            Err(_) => break,
+            Err(_) => return Ok(done),
         }
     }
-    Ok(done)
+    Ok(pages)
 }
 
 /// VCPU_CREATE.
