@@ -176,6 +176,7 @@ fn enter(
     // SAFETY: the cell is this CPU's, and used by this function alone, which does not nest.
     let host = unsafe { &mut *host };
     world::save(host);
+    world::block_walks();
     let mdscr = world::save_host_debug();
     let pmcr = stop_counters();
     let trace = traps::stop_trace();
@@ -204,6 +205,7 @@ fn enter(
     arch::clear_fp();
     sysreg::write_fpcr(0);
     sysreg::write_fpsr(0);
+    world::block_walks();
     arch::dsb_nsh();
     traps::activate_host();
     world::load(host);

@@ -11,6 +11,7 @@ use crate::layout::LINEAR_VA;
 use crate::sync::{BootCell, Guard, Lock, rank};
 use crate::traps::HOST_STAGE2;
 use crate::window::{Use, Window};
+use crate::world::{self, Walks};
 
 /// The part of EL2's region that the linear map covers.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +48,7 @@ pub struct Hw {
     /// VTCR_EL2 of the VM that this operation is about.
     vm_vtcr: u64,
     /// What `enter` found.
-    current: Option<(u64, u64)>,
+    current: Option<(u64, u64, Walks)>,
 }
 
 impl Hw {
@@ -134,19 +135,20 @@ impl TlbOps for Hw {
     }
 
     fn enter(&mut self, context: Stage2Context) {
-        let current = (sysreg::read_vttbr_el2(), sysreg::read_vtcr_el2());
-        if current.0 == context.vttbr() {
+        let (vttbr, vtcr) = (sysreg::read_vttbr_el2(), sysreg::read_vtcr_el2());
+        if vttbr == context.vttbr() {
             return;
         }
+        self.current = Some((vttbr, vtcr, world::block_walks()));
         let host = HOST_STAGE2.get();
         let vtcr = if context.vmid == host.context.vmid { host.vtcr } else { self.vm_vtcr };
-        self.current = Some(current);
         load_stage2(context.vttbr(), vtcr);
     }
 
     fn leave(&mut self) {
-        if let Some((vttbr, vtcr)) = self.current.take() {
+        if let Some((vttbr, vtcr, walks)) = self.current.take() {
             load_stage2(vttbr, vtcr);
+            world::allow_walks(walks);
         }
     }
 

@@ -78,6 +78,34 @@ pub fn load_guest(context: &VcpuContext) {
     load_guest_debug(context);
 }
 
+/// TCR_EL1.EPD0 and EPD1: no walks with either table.
+const TCR_NO_WALKS: u64 = 1 << 7 | 1 << 23;
+/// SCTLR_EL1.M: without it there are no walks to switch off, and addresses would go through as they
+/// are.
+const SCTLR_M: u64 = 1;
+
+/// What [`block_walks`] found: TCR_EL1 and SCTLR_EL1.
+#[derive(Clone, Copy, Debug)]
+pub struct Walks(u64, u64);
+
+/// Keeps the CPU from walking EL1's tables on speculation while one world's registers are loaded with
+/// another world's stage 2 (Cortex-A72 erratum 1319367, Cortex-A76 1165522).
+pub fn block_walks() -> Walks {
+    let walks = Walks(read_tcr_el1(), read_sctlr_el1());
+    write_tcr_el1(walks.0 | TCR_NO_WALKS);
+    crate::arch::isb();
+    write_sctlr_el1(walks.1 | SCTLR_M);
+    crate::arch::isb();
+    walks
+}
+
+/// Undoes [`block_walks`].
+pub fn allow_walks(walks: Walks) {
+    write_sctlr_el1(walks.1);
+    crate::arch::isb();
+    write_tcr_el1(walks.0);
+}
+
 /// Saves everything but general-purpose, FP, timer and debug registers.
 pub fn save(context: &mut VcpuContext) {
     save_plain(context);

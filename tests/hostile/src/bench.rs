@@ -130,6 +130,7 @@ pub fn run(payloads: &Path) -> Check {
     let (_, version) = timed(HostCall::Version {})?;
     let (_, version_again) = timed(HostCall::Version {})?;
     report("host_hvc", version.min(version_again));
+    report("boot", hyper::info(Info::BootTicks)?);
     pages()?;
     let image = vm::payload(payloads, "bench")?;
     round_trip(&image, true)?;

@@ -16,10 +16,11 @@ mod oracle;
 mod vm;
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use oracle::World;
+use oracle::{Canary, World};
+use vm::Options;
 
 /// A result whose error says, in a sentence, what does not hold.
 type Check<T = ()> = Result<T, String>;
@@ -34,15 +35,21 @@ Commands:
   run [CASE...]    run the cases named, or all; prints `CASE name ... ok|FAILED why` lines, a line
                    `N passed, N failed`, and exits with 1 if any failed
   bench            print `BENCH name value` lines: ticks of the counter for each operation
+  peek ADDRESS     print the 64-bit value at a physical address, read by the kernel; exits with 1 if
+                   EL2 refuses the read
+  hold             start a canary and show it
+  reset            start a canary, show it, and reset the machine while it runs on another CPU
   sysregs          print every system register encoding that can be read here
   primitives       test the module alone, without Redoubt
+
+To show a canary is to print `CANARY PFN HASH` (a page of its secret) and `CANARY-PAGES PFN COUNT`
+lines, and to wait for `continue` on standard input: the launcher reads these pages from outside.
 
 Options:
   --ram-base ADDRESS   first physical address of the machine's RAM
   --ram-size BYTES     its size; both are needed to find the region of EL2
   --payloads FOLDER    where the payloads are (default: /payloads)
-  --pause              print `CANARY PFN HASH` lines when done, and wait for `continue` on standard
-                       input, so that the launcher can read these pages from outside
+  --pause              show the canary when done
 ";
 
 struct Arguments {
@@ -112,10 +119,44 @@ fn run(names: &[String], arguments: &Arguments) -> Check<usize> {
         }
     }
     if arguments.pause {
-        world.show_canaries()?;
+        world.canary.show()?;
     }
     println!("{passed} passed, {failed} failed");
     Ok(failed)
+}
+
+/// Reads physical memory as any code of the host's kernel could; says whether it was allowed to.
+fn peek(words: &[String]) -> Check<bool> {
+    let [address] = words else { return Err("peek takes one address; see --help".into()) };
+    let address = number(address)?;
+    if address % 8 != 0 {
+        return Err(format!("{address:#x} is not a multiple of 8"));
+    }
+    device::open()?;
+    let value = memory::read(address)?;
+    match value {
+        Some(value) => println!("{value:#018x}"),
+        None => println!("EL2 answered the read with an external abort"),
+    }
+    Ok(value.is_some())
+}
+
+/// Keeps a canary, so that the machine can be reset under it.
+fn hold(payloads: &Path) -> Check {
+    let canary = Canary::start(payloads, Options { protected: true, vcpus: 1 })?;
+    canary.show()?;
+    canary.vm.finish()
+}
+
+/// Resets the machine while a canary runs on another CPU.
+fn reset(payloads: &Path) -> Check {
+    let canary = Canary::start(payloads, Options { protected: true, vcpus: 1 })?;
+    canary.show()?;
+    canary.vm.park(0);
+    let reset = cases::firmware::system_reset();
+    let running = [hyper::step(&canary.vm.run_call(0))];
+    cases::firmware::go_down(reset, vec![running.to_vec()])?;
+    Err("SYSTEM_RESET came back".into())
 }
 
 fn execute() -> Check<bool> {
@@ -133,6 +174,9 @@ fn execute() -> Check<bool> {
         }
         "run" => run(rest, &arguments).map(|failed| failed == 0),
         "bench" => device::open().and_then(|()| bench::run(&arguments.payloads)).map(|()| true),
+        "hold" => device::open().and_then(|()| hold(&arguments.payloads)).map(|()| true),
+        "reset" => device::open().and_then(|()| reset(&arguments.payloads)).map(|()| true),
+        "peek" => peek(rest),
         "sysregs" => device::open().and_then(|()| cases::registers::print()).map(|()| true),
         "primitives" => {
             device::open().and_then(|()| cases::primitives::run()).map(|failed| failed == 0)

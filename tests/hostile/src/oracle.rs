@@ -124,6 +124,28 @@ impl Canary {
         self.vm.pfn_of(self.arena(index))
     }
 
+    /// Prints where the secret is and what it hashes to, and which pages hold anything of the VM, and
+    /// waits for the launcher, which reads them without the CPU.
+    ///
+    /// # Errors
+    /// When standard input ends or says something else than `continue`.
+    pub fn show(&self) -> Check {
+        let (pfn, hash) = self.secret_page()?;
+        println!("CANARY {pfn:#x} {hash:#018x}");
+        for pages in [self.vm.memory, self.vm.vcpus[0].state] {
+            println!("CANARY-PAGES {:#x} {:#x}", pages.pfn, pages.count());
+        }
+        println!("CANARY-END");
+        io::stdout().flush().map_err(|error| error.to_string())?;
+        let mut line = String::new();
+        io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
+        if line.trim() == "continue" {
+            Ok(())
+        } else {
+            Err(format!("expected `continue`: {line:?}"))
+        }
+    }
+
     /// Page frame and hash of its first secret page.
     ///
     /// # Errors
@@ -188,25 +210,6 @@ impl World {
         let vm = &self.canary.vm;
         let kept = [vm.root.pfn, vm.tables.pfn, vm.vcpus[0].state.pfn];
         memory::require_refused(kept).map_err(|why| format!("tables of the canary: {why}"))
-    }
-
-    /// Prints where the canary's secret is and what it hashes to, and waits for the launcher, which
-    /// reads the page without the CPU.
-    ///
-    /// # Errors
-    /// When standard input ends or says something else than `continue`.
-    pub fn show_canaries(&self) -> Check {
-        let (pfn, hash) = self.canary.secret_page()?;
-        println!("CANARY {pfn:#x} {hash:#018x}");
-        println!("CANARY-END");
-        io::stdout().flush().map_err(|error| error.to_string())?;
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).map_err(|error| error.to_string())?;
-        if line.trim() == "continue" {
-            Ok(())
-        } else {
-            Err(format!("expected `continue`: {line:?}"))
-        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! VMs made of raw hypercalls, and a VMM just big enough for the payloads.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -93,6 +94,8 @@ pub struct Vcpu {
     pub page: Mapping,
     /// Whether the next entry completes an MMIO access, and the value of a read.
     pub complete: Option<u64>,
+    /// Raw entries may have come between, see [`Vm::park`].
+    parked: Cell<bool>,
     /// Whether it may be run.
     pub powered: bool,
 }
@@ -245,7 +248,14 @@ impl Vm {
             flags: 0,
         })?;
         let page = Mapping::new(run.pfn, 1)?;
-        self.vcpus.push(Vcpu { state, run, page, complete: None, powered: vcpu == 0 });
+        self.vcpus.push(Vcpu {
+            state,
+            run,
+            page,
+            complete: None,
+            parked: Cell::new(false),
+            powered: vcpu == 0,
+        });
         Ok(())
     }
 
@@ -289,6 +299,7 @@ impl Vm {
         vcpu: usize,
         dress: impl FnOnce(Step) -> Step,
     ) -> Check<(Exit, Step)> {
+        self.unpark(vcpu)?;
         let request = self.run_call(vcpu as u64);
         let cpu = self.vcpus.get_mut(vcpu).ok_or("no such vCPU")?;
         let flags = if cpu.complete.is_some() { run::ENTRY_MMIO_DONE } else { 0 };
@@ -356,6 +367,24 @@ impl Vm {
     /// it is waiting for, and [`Self::enter`] can complete it later.
     pub fn park(&self, vcpu: usize) {
         self.vcpus[vcpu].page.set(run::ENTRY_FLAGS, 0);
+        self.vcpus[vcpu].parked.set(true);
+    }
+
+    /// Undoes [`Self::park`]: the last raw entry may have ended in an interrupt before the guest
+    /// repeated its access, and then there is nothing to complete yet.
+    fn unpark(&self, vcpu: usize) -> Check {
+        let cpu = &self.vcpus[vcpu];
+        if !cpu.parked.replace(false) || cpu.complete.is_none() {
+            return Ok(());
+        }
+        cpu.page.set(run::ENTRY_FLAGS, 0);
+        for _ in 0..1_000_000 {
+            match hyper::succeed(self.run_call(vcpu as u64))? {
+                reason if reason == ExitReason::Interrupt as u64 => {}
+                _ => return Ok(()),
+            }
+        }
+        Err("the guest does not repeat its access".into())
     }
 
     /// What an exit means to the device model; completes what it can.

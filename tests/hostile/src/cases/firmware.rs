@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use redoubt_abi::guest;
+use redoubt_abi::{HostCall, Status, guest};
 
 use crate::Check;
 use crate::a64;
@@ -11,8 +11,8 @@ use crate::cases::cases;
 use crate::device::{self, Log, Mapping, Outcome, Runner, Step};
 use crate::hyper;
 use crate::memory::{self, PAGE};
-use crate::oracle::{self, World};
-use crate::vm::Pages;
+use crate::oracle::{self, Canary, World};
+use crate::vm::{self, Options, Pages};
 
 cases! {
     cpu_on_bad, "cpu-on-bad", "P1", "CPU_ON of what is on, is not there, or with an entry that is not the host's";
@@ -20,6 +20,7 @@ cases! {
     hotplug, "hotplug", "P2", "a CPU that went off and came back through Linux is as confined as before";
     psci_table, "psci-table", "P4", "PSCI functions that are not on the list are denied";
     smc_space, "smc-space", "P6", "SMCs of all owners and both conventions are denied";
+    refused_reset, "refused-reset", "C2 P3", "a reset that the firmware refuses: VMs that ran are dead and zero, all else goes on";
 }
 
 const DENIED: u64 = u64::MAX;
@@ -183,12 +184,18 @@ fn cpu_on_race(world: &mut World) -> Check {
             if started == 0 || started + refused != cpu {
                 return Err(format!("{started} started, {refused} refused, of {cpu}"));
             }
-            wait_off(cpu as u64)?;
             let seen = |offset: u64| -> Check<u64> {
                 let at = page.pfn * PAGE + offset;
                 let step = memory::load_step(at, device::Attribute::NonCacheable);
                 Ok(device::run_one(step)?.x[0])
             };
+            // The firmware may still call a CPU off that it has promised to start.
+            for _ in 0..1_000_000 {
+                if seen(0xf00)? != 0 {
+                    break;
+                }
+            }
+            wait_off(cpu as u64)?;
             if seen(0xf00)? != 4 {
                 return Err(format!("the CPU started with CurrentEL {:#x}", seen(0xf00)?));
             }
@@ -225,6 +232,86 @@ fn hotplug(world: &mut World) -> Check {
         world.canary.check()?;
     }
     device::bind(0)
+}
+
+/// The step that resets the machine.
+#[must_use]
+pub fn system_reset() -> Step {
+    down([u64::from(guest::PSCI_SYSTEM_RESET), 0, 0, 0])
+}
+
+/// An SMC after a while: long enough for other CPUs to be in the midst of theirs.
+fn down(x: [u64; 4]) -> Step {
+    let code = [a64::sub(20, 20, 1), a64::cbnz(20, -1), a64::smc(0), a64::RET];
+    let mut step = Step::new(code).registers(&x);
+    step.x[20] = 3_000_000;
+    step
+}
+
+/// Takes a step on CPU 0 that may end the machine, while the other CPUs repeat theirs until then.
+///
+/// # Errors
+/// When there are too few CPUs, or the module refuses.
+pub fn go_down(last: Step, running: Vec<Vec<Step>>) -> Check<Vec<Vec<Log>>> {
+    if device::cpus() <= running.len() {
+        return Err(format!("needs {} CPUs", running.len() + 1));
+    }
+    let first = Runner { cpu: 0, steps: vec![last], times: 1, until_peer: false };
+    let others = running.into_iter().enumerate().map(|(index, steps)| Runner {
+        cpu: index + 1,
+        steps,
+        times: 100_000,
+        until_peer: true,
+    });
+    device::race(std::iter::once(first).chain(others).collect())
+}
+
+fn refused_reset(world: &mut World) -> Check {
+    // An architectural reset type that does not exist.
+    let step = down([u64::from(guest::PSCI_SYSTEM_RESET2_64), 0x7fff_ffff, 0, 0]);
+    let vms = [&world.canary.vm, &world.second.vm];
+    let running = vms.map(|vm| {
+        vm.park(0);
+        vec![hyper::step(&vm.run_call(0))]
+    });
+    let logs = go_down(step, running.to_vec())?;
+    let [first, runs @ ..] = &logs[..] else { return Err("no log".into()) };
+    let answer = first.first().map_or(0, |log| log.x[0]);
+    if answer & 0x8000_0000 == 0 {
+        return Err(format!("SYSTEM_RESET2 of no known type answers {answer:#x}"));
+    }
+    for log in runs {
+        let statuses = || log.iter().map(|entry| Status::from_register(entry.x[0]));
+        if !statuses().any(|status| status == Some(Status::Success)) {
+            return Err("a VM did not run meanwhile".into());
+        }
+        let fine = |status| matches!(status, Some(Status::Success | Status::WrongState));
+        if let Some(other) = statuses().find(|status| !fine(*status)) {
+            return Err(format!("VCPU_RUN: {other:?}"));
+        }
+    }
+    oracle::alive(world.cpus)?;
+    for vm in vms {
+        let handle = vm.handle;
+        hyper::refuse(vm.run_call(0), &[Status::WrongState])?;
+        hyper::refuse(HostCall::VmDestroy { handle }, &[Status::WrongState])?;
+        if vm.protected {
+            memory::require_refused(vm.memory.pfns())?;
+        }
+        vm::reclaim(handle)?;
+        let state = vm.vcpus[0].state;
+        let scrubbed = [vm.root, vm.tables, state, vm.memory];
+        for pages in &scrubbed[..if vm.protected { 4 } else { 3 }] {
+            memory::require_zero(pages.pfn, pages.count())?;
+        }
+        memory::require_owned(vm.memory.pfns())?;
+        vm.pages().into_iter().try_for_each(Pages::free)?;
+    }
+    let start = |protected| Canary::start(&world.payloads, Options { protected, vcpus: 1 });
+    let (canary, second) = (start(true)?, start(false)?);
+    world.canary = canary;
+    world.second = second;
+    Ok(())
 }
 
 fn psci_table(_: &mut World) -> Check {

@@ -2,7 +2,7 @@
 
 mod access;
 mod calls;
-mod firmware;
+pub mod firmware;
 mod guest;
 mod lifecycle;
 pub mod primitives;
