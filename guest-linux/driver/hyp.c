@@ -130,6 +130,16 @@ int hyp_stats(unsigned int cpu, unsigned int counter, u64 *value)
 	return hyp_errno(REDOUBT_STATS, cpu, counter, res.a0);
 }
 
+/* The index-th function whose SMC was denied; false when there are no more. */
+bool hyp_denied(unsigned int index, u32 *function)
+{
+	struct arm_smccc_res res;
+
+	arm_smccc_1_1_hvc(REDOUBT_DENIED, index, &res);
+	*function = res.a1;
+	return !res.a0;
+}
+
 int hyp_vm_create(u64 flags, unsigned int ipa_bits, unsigned int vcpus,
 		  unsigned long root_pfn, u64 *handle)
 {

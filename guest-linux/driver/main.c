@@ -63,6 +63,18 @@ static int counters_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
 
+/* Firmware calls of this kernel that EL2 has denied, a function identifier a line. */
+static int denied_show(struct seq_file *m, void *unused)
+{
+	unsigned int i;
+	u32 function;
+
+	for (i = 0; hyp_denied(i, &function); i++)
+		seq_printf(m, "0x%08x\n", function);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(denied);
+
 /**
  * rdt_check_extension - KVM_CHECK_EXTENSION, the same for /dev/kvm and a VM
  * @extension: KVM_CAP_*
@@ -156,6 +168,8 @@ static int __init read_limits(void)
 		.protected = features & REDOUBT_FEATURE_PROTECTED,
 		.stats = features & REDOUBT_FEATURE_STATS,
 	};
+	if (!(features & REDOUBT_FEATURE_DMA_GUARDED))
+		pr_warn("this hypervisor does not keep devices from the memory of protected VMs yet\n");
 	return 0;
 }
 
@@ -187,6 +201,7 @@ static int __init redoubt_init(void)
 	debugfs_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	if (rdt_limits.stats)
 		debugfs_create_file("counters", 0400, debugfs_dir, NULL, &counters_fops);
+	debugfs_create_file("denied", 0400, debugfs_dir, NULL, &denied_fops);
 
 	pr_info("VMs with up to %u vCPUs and %u address bits, protected VMs %s\n",
 		rdt_limits.vcpus, rdt_limits.ipa_bits,

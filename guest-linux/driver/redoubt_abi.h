@@ -8,6 +8,7 @@
 #define REDOUBT_VERSION                      0xc6000100U
 #define REDOUBT_INFO                         0xc6000101U
 #define REDOUBT_STATS                        0xc6000102U
+#define REDOUBT_DENIED                       0xc6000103U
 #define REDOUBT_VM_CREATE                    0xc6000110U
 #define REDOUBT_VM_SET_MEMORY                0xc6000111U
 #define REDOUBT_VM_ADD_TABLES                0xc6000112U
@@ -26,6 +27,7 @@
 #define REDOUBT_VCPU_POWERED_ON              0x1ULL
 #define REDOUBT_FEATURE_PROTECTED            0x1ULL
 #define REDOUBT_FEATURE_STATS                0x2ULL
+#define REDOUBT_FEATURE_DMA_GUARDED          0x4ULL
 #define REDOUBT_REG_SP_EL0                   0x1fULL
 #define REDOUBT_REG_PC                       0x20ULL
 #define REDOUBT_REG_PSTATE                   0x21ULL

@@ -448,7 +448,8 @@ static int vcpu_create_at_el2(struct rdt_vcpu *vcpu)
 	if (state && entry)
 		ret = hyp_vcpu_create(vm->handle, vcpu->id, page_to_pfn(state),
 				      page_to_pfn(entry),
-				      vcpu->starts_off ? 0 : REDOUBT_VCPU_POWERED_ON);
+				      vcpu->starts_off || vcpu->vm->protected ?
+				      0 : REDOUBT_VCPU_POWERED_ON);
 	if (!ret) {
 		vcpu->entry = page_address(entry);
 	} else {

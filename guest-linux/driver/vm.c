@@ -141,9 +141,10 @@ int rdt_vm_start(struct rdt_vm *vm)
 		if (!ret)
 			ret = rdt_mem_check(vm);
 		if (!ret) {
-			vm->started = true;
 			ret = rdt_mem_start(vm);
 			vm->broken = ret;
+			/* Other vCPUs that are on may enter from here on. */
+			WRITE_ONCE(vm->started, true);
 		}
 	}
 	mutex_unlock(&vm->lock);

@@ -112,6 +112,13 @@ host_calls! {
         counter
     ) -> "count" refuses [InvalidArgument];
 
+    /// Returns the function identifier of an SMC of the host that was denied, each once, in the order
+    /// in which they were first denied; the first 32 are remembered.
+    Denied = 0xc600_0103, "DENIED" (
+        /// which, from zero
+        index
+    ) -> "function identifier" refuses [InvalidArgument];
+
     /// Creates a VM without vCPUs or memory. The root is donated to EL2 for the start of the stage-2
     /// table, and scrubbed: one page, or with more than 39 bits two contiguous pages aligned to
     /// 8 KiB. The VM is in the state `Creating` until a vCPU first runs.
@@ -124,7 +131,7 @@ host_calls! {
         vcpus,
         /// page frame number of the root
         root_pfn
-    ) -> "handle" refuses [InvalidArgument, Misaligned, Overflow, NotRam, NotOwner, Shared, Pinned, NoSlot];
+    ) -> "handle" refuses [InvalidArgument, Misaligned, Overflow, NotRam, NotOwner, Shared, Pinned, NoSlot, Busy];
 
     /// Declares guest physical memory. For a protected VM, an access in these ranges never
     /// discloses data to the host, and memory can be mapped nowhere else. Only in the state
@@ -180,7 +187,8 @@ host_calls! {
 
     /// Adds a vCPU. The state page is donated to EL2 and scrubbed; the run page stays the host's
     /// and is pinned until the VM is destroyed. vCPU 0 is powered on, the others are off until the
-    /// guest switches them on through PSCI, unless flag bit 0 is given.
+    /// guest switches them on through PSCI, unless flag bit 0 is given, which a protected VM does not
+    /// allow.
     VcpuCreate = 0xc600_0120, "VCPU_CREATE" (
         /// VM
         handle,
@@ -192,7 +200,7 @@ host_calls! {
         run_pfn,
         /// bit 0 POWERED_ON: the vCPU starts powered on; other bits zero
         flags
-    ) -> "" refuses [NoSuchVm, NoSuchVcpu, VcpuExists, InvalidArgument, Overflow, NotRam, NotOwner, Shared, Pinned, WrongState];
+    ) -> "" refuses [NoSuchVm, NoSuchVcpu, VcpuExists, InvalidArgument, Overflow, NotRam, NotOwner, Shared, Pinned, WrongState, Protected];
 
     /// Runs a vCPU on the calling physical CPU until it exits. Reads the entry part of the run
     /// page, fills in its exit part. FP, SIMD, SVE and SME registers are UNKNOWN to the host after
@@ -287,7 +295,8 @@ numbers! {
         VirtualTimerIntid = 5, "VIRTUAL_TIMER_INTID";
         /// Number of memory ranges that VM_SET_MEMORY can declare for a VM.
         MaxMemoryRanges = 6, "MAX_MEMORY_RANGES";
-        /// Features: bit 0 protected VMs are offered; bit 1 counters of STATS count.
+        /// Features: bit 0 protected VMs are offered; bit 1 counters of STATS count; bit 2 devices and
+        /// the GIC are kept from memory that is not the host's (not in this version).
         Features = 7, "FEATURES";
         /// Number of physical CPUs.
         Cpus = 8, "CPUS";
@@ -332,3 +341,5 @@ pub const VCPU_POWERED_ON: u64 = 1 << 0;
 pub const FEATURE_PROTECTED: u64 = 1 << 0;
 /// INFO(FEATURES) bit: STATS counts.
 pub const FEATURE_STATS: u64 = 1 << 1;
+/// INFO(FEATURES) bit: DMA is guarded.
+pub const FEATURE_DMA_GUARDED: u64 = 1 << 2;

@@ -20,7 +20,7 @@ fn upper(name: &str) -> String {
 }
 
 /// Constants with a name, a value and the prefix they share in C.
-fn constants() -> [(&'static str, u64); 27] {
+fn constants() -> [(&'static str, u64); 28] {
     [
         ("VM_PROTECTED", call::VM_PROTECTED),
         ("MAP_KEEP", call::MAP_KEEP),
@@ -28,6 +28,7 @@ fn constants() -> [(&'static str, u64); 27] {
         ("VCPU_POWERED_ON", call::VCPU_POWERED_ON),
         ("FEATURE_PROTECTED", call::FEATURE_PROTECTED),
         ("FEATURE_STATS", call::FEATURE_STATS),
+        ("FEATURE_DMA_GUARDED", call::FEATURE_DMA_GUARDED),
         ("REG_SP_EL0", reg::SP_EL0),
         ("REG_PC", reg::PC),
         ("REG_PSTATE", reg::PSTATE),
@@ -157,7 +158,7 @@ pub fn markdown() -> String {
          ## Convention\n\n\
          Calls of the host are fast HVC64 calls of the vendor-specific hypervisor range (owner 6) of \
          SMCCC (Arm DEN0028): the function identifier in W0, arguments from X1, the status in X0, one \
-         value in X1, X2 and X3 zero, X4 and up preserved. HVC and SMC are treated alike. An unknown \
+         value in X1, X2 and X3 zero, X4 and up preserved. An unknown \
          function answers `NotSupported`. A refused call changes nothing.\n\n\
          Only EL1 of the host may call; an EL0 process cannot execute HVC.\n\n\
          ## Calls of the host\n\n",

@@ -76,6 +76,26 @@ pub enum Access {
     Execute,
 }
 
+impl Access {
+    /// Makes the kind of a fault.
+    pub const fn of(fetch: bool, write: bool) -> Self {
+        match (fetch, write) {
+            (true, _) => Self::Execute,
+            (false, true) => Self::Write,
+            (false, false) => Self::Read,
+        }
+    }
+
+    /// Tells whether a mapping with these attributes allows the access.
+    pub const fn is_allowed(self, attrs: Attrs) -> bool {
+        match self {
+            Self::Read => true,
+            Self::Write => attrs.write,
+            Self::Execute => attrs.execute,
+        }
+    }
+}
+
 /// Says what to do about a stage-2 fault of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HostFault {
@@ -157,14 +177,8 @@ impl<'a> HostMemory<'a> {
     /// Decides about a stage-2 fault of the host at `ipa`. Never changes anything: what the host
     /// may reach is mapped at all times, but for the moments of a break-before-make.
     pub fn fault(&self, hw: &mut impl TableMemory, ipa: u64, access: Access) -> HostFault {
-        let allowed =
-            Ipa::new(ipa).and_then(|ipa| self.stage2.get(hw, ipa)).is_some_and(|mapping| {
-                match access {
-                    Access::Read => true,
-                    Access::Write => mapping.attrs.write,
-                    Access::Execute => mapping.attrs.execute,
-                }
-            });
+        let mapping = Ipa::new(ipa).and_then(|ipa| self.stage2.get(hw, ipa));
+        let allowed = mapping.is_some_and(|mapping| access.is_allowed(mapping.attrs));
         if allowed { HostFault::Retry } else { HostFault::Inject }
     }
 

@@ -253,40 +253,38 @@ pub fn host_smc(registers: &[u64; 4], cpus: &CpuTable, host_ram: impl Fn(u64) ->
     }
 }
 
-/// Most functions that the log tells apart.
+/// Most functions that the log remembers.
 const DENIED_FUNCTIONS: usize = 32;
 
-/// Remembers which denied functions were printed, so that each is printed once. When there are too
-/// many to remember, one line for each owner is printed, and then nothing: the host cannot flood the
-/// console.
+/// Remembers which functions were denied, each once, up to a bound: the host cannot flood it.
 #[derive(Debug)]
 pub struct DeniedLog {
     functions: [u32; DENIED_FUNCTIONS],
     count: usize,
-    owners: u64,
 }
 
 impl DeniedLog {
     /// Nothing was denied.
     #[must_use]
     pub const fn new() -> Self {
-        Self { functions: [0; DENIED_FUNCTIONS], count: 0, owners: 0 }
+        Self { functions: [0; DENIED_FUNCTIONS], count: 0 }
     }
 
-    /// Notes a denied function; tells whether it is to be printed.
-    pub fn note(&mut self, function: u32) -> bool {
-        if self.functions.get(..self.count).unwrap_or_default().contains(&function) {
-            return false;
+    /// Notes a denied function.
+    pub fn note(&mut self, function: u32) {
+        if self.functions.iter().take(self.count).any(|known| *known == function) {
+            return;
         }
         if let Some(slot) = self.functions.get_mut(self.count) {
             *slot = function;
             self.count = self.count.saturating_add(1);
-            return true;
         }
-        let owner = 1u64.checked_shl((function >> 24) & 0x3f).unwrap_or(0);
-        let first = self.owners & owner == 0;
-        self.owners |= owner;
-        first
+    }
+
+    /// Returns a denied function, in the order in which they were first denied.
+    #[must_use]
+    pub fn get(&self, index: usize) -> Option<u32> {
+        self.functions.get(..self.count).and_then(|known| known.get(index)).copied()
     }
 }
 

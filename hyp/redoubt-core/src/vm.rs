@@ -167,6 +167,8 @@ pub struct Vm {
     /// How often a virtual CPU was given to a physical one. Never wraps in a machine's life.
     starts: u64,
     teardown: teardown::Progress,
+    /// The guest has asked for power off or reset.
+    stopped: bool,
 }
 
 impl Vm {
@@ -184,6 +186,7 @@ impl Vm {
             vcpus: [None; MAX_VCPUS],
             starts: 0,
             teardown: teardown::Progress::START,
+            stopped: false,
         }
     }
 
@@ -211,6 +214,7 @@ impl Vm {
         }
         self.starts = 0;
         self.teardown = teardown::Progress::START;
+        self.stopped = false;
         self.state = VmState::Creating;
     }
 
@@ -318,6 +322,12 @@ impl Vm {
         let index = usize::try_from(vcpu).map_err(|_| Status::NoSuchVcpu)?;
         if index >= self.config.vcpus {
             return Err(Status::NoSuchVcpu);
+        }
+        // A protected VM starts on its first vCPU alone: where the others start is the guest's to
+        // say. A host that could start one later, with registers of its choice, had the guest's own
+        // code copy its memory out.
+        if self.config.protected && index != 0 && flags & VCPU_POWERED_ON != 0 {
+            return Err(Status::Protected);
         }
         match self.vcpus.get(index) {
             Some(None) => {
@@ -433,13 +443,17 @@ impl Vm {
 
     /// Sets the power state of a virtual CPU that exists.
     pub(crate) fn set_power(&mut self, vcpu: usize, power: Power) {
-        if let Some(Some(found)) = self.vcpus.get_mut(vcpu) {
+        if !self.stopped
+            && let Some(Some(found)) = self.vcpus.get_mut(vcpu)
+        {
             found.power = power;
         }
     }
 
-    /// Switches every virtual CPU off, so that none runs again.
+    /// Switches every virtual CPU off, so that none runs again, even if one that is running now tries to
+    /// switch another on.
     pub(crate) fn power_off_all(&mut self) {
+        self.stopped = true;
         for vcpu in self.vcpus.iter_mut().flatten() {
             vcpu.power = Power::Off;
         }

@@ -473,17 +473,38 @@ fn own_memory(facts: &Facts, region: &Region) {
     let pool = TablePool::from_range(pages(first, distance(first, region.end)));
     let mut builder = HostMemoryBuilder::new(frames, stage2, pool);
     for range in facts.machine.memory.as_slice() {
-        let (below, above) = range.without(&facts.layout.hyp);
-        for part in [below, above].into_iter().flatten() {
+        for_each_part(facts, range, |part| {
             if let Err(refusal) = builder.give_ram(&mut hw, pages(part.start(), part.size())) {
                 refuse_memory("the host's memory", refusal);
             }
-        }
+        });
     }
     match builder.finish(&mut hw) {
         Ok(host) => HOST.set(Lock::new(host)),
         Err(refusal) => refuse_memory("the host's devices", refusal),
     };
+}
+
+/// Calls `give` for each part of a range of RAM that is the host's: neither EL2's, nor such that nobody
+/// may map it because the firmware keeps it to itself.
+fn for_each_part(facts: &Facts, range: &PhysRange, mut give: impl FnMut(&PhysRange)) {
+    let kept = facts.machine.reserved.iter().filter(|reserved| reserved.no_map);
+    let holes = || kept.clone().map(|reserved| reserved.range).chain([facts.layout.hyp]);
+    let mut start = range.start();
+    while start < range.end() {
+        let rest = PhysRange::from_bounds(start, range.end());
+        let next = holes()
+            .filter(|hole| rest.is_some_and(|rest| rest.overlaps(hole)))
+            .min_by_key(PhysRange::start);
+        let (end, behind) = next.map_or((range.end(), range.end()), |hole| {
+            let hole = hole.page_outward();
+            (hole.start(), hole.end())
+        });
+        if let Some(part) = PhysRange::from_bounds(start, end) {
+            give(&part);
+        }
+        start = behind.max(start);
+    }
 }
 
 /// Writes the FDT for the host. Returns its physical address.

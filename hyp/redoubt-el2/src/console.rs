@@ -8,13 +8,8 @@
 
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::sync::{Lock, rank};
-
 /// Virtual address of the registers; zero while there is no console.
 static BASE: AtomicU64 = AtomicU64::new(0);
-
-/// Held for one message.
-static CONSOLE: Lock<{ rank::CONSOLE }, ()> = Lock::new(());
 
 /// Offset of the data register.
 const UARTDR: u64 = 0x00;
@@ -111,10 +106,4 @@ impl Drop for Line {
         put(b'\r');
         put(b'\n');
     }
-}
-
-/// Runs `message` while no other CPU prints.
-pub fn exclusively(message: impl FnOnce()) {
-    let _guard = CONSOLE.lock();
-    message();
 }

@@ -8,10 +8,13 @@
 use redoubt_abi::Status;
 use redoubt_abi::call::Counter;
 use redoubt_abi::run::{self, ExitReason, MAX_LIST_REGISTERS};
+use redoubt_core::addr::Ipa;
 use redoubt_core::exit::{
-    self, AddressSource, ExitReport, GuestDecision, GuestView, Syndrome, Trap,
+    self, AddressSource, ExitReport, FaultStatus, GuestDecision, GuestExit, GuestView, Syndrome,
+    Trap,
 };
 use redoubt_core::hw::Stage2Context;
+use redoubt_core::memory::Access;
 use redoubt_core::smccc::{self, Entropy, GuestCall};
 use redoubt_core::sysreg::traps::GuestTraps;
 use redoubt_core::vcpu::{EntryRequest, VcpuContext};
@@ -336,6 +339,9 @@ fn handle_exit(
     if guard.vm.require_alive().is_err() {
         return Some(ExitReport::new(ExitReason::InternalError));
     }
+    if is_over(&guard, &guest_exit, ipa) {
+        return None;
+    }
     let view = GuestView {
         memory: guard.vm.memory(),
         ids: guard.vm.ids(),
@@ -362,6 +368,19 @@ fn handle_exit(
             None
         }
     }
+}
+
+/// Whether an abort was taken while another CPU changed the VM's tables, and the access is allowed now.
+/// The VM's lock is held, so no change is under way. Outside its memory nothing can be mapped in a
+/// protected VM, so devices need no walk.
+fn is_over(guard: &SlotGuard, guest_exit: &GuestExit, ipa: Option<u64>) -> bool {
+    let (GuestExit::Abort(abort), Some(address)) = (guest_exit, ipa) else { return false };
+    let walked = matches!(abort.status, FaultStatus::Translation | FaultStatus::Permission);
+    if !walked || guard.vm.protected() && !guard.vm.memory().contains_address(address) {
+        return false;
+    }
+    let (Some(memory), Some(ipa)) = (&guard.memory, Ipa::new(address)) else { return false };
+    memory.allows(&mut Hw::for_vm(guard.vtcr), ipa, Access::of(abort.fetch, abort.write))
 }
 
 /// What a guest asks for a page of its own.

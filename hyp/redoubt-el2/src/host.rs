@@ -71,11 +71,7 @@ fn inject(exception: &El1Exception) {
 /// if the access is still refused, the host gets an exception.
 fn resolve(abort: &HostAbort, syndrome: &Syndrome) {
     percpu::count(Counter::HostAbort);
-    let access = match (abort.fetch, abort.write) {
-        (true, _) => Access::Execute,
-        (false, true) => Access::Write,
-        (false, false) => Access::Read,
-    };
+    let access = Access::of(abort.fetch, abort.write);
     let address = exit::ipa_from_hpfar(syndrome);
     match memory::host().fault(&mut Hw::new(), address, access) {
         HostFault::Retry => return,

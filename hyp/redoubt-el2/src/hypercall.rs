@@ -19,7 +19,7 @@ use redoubt_core::vm::{
 use crate::arch::sysreg;
 use crate::host::HostRegisters;
 use crate::memory::{self, Hw};
-use crate::psci::CPUS;
+use crate::psci::{self, CPUS};
 use crate::vm::{self, GUEST_IDS, SlotGuard};
 use crate::window::{Use, Window};
 use crate::{cpu, guest, percpu};
@@ -46,6 +46,10 @@ fn dispatch(call: HostCall) -> Result<u64, Status> {
         HostCall::Version {} => Ok(ABI_VERSION.into()),
         HostCall::Info { selector } => info(selector),
         HostCall::Stats { cpu, counter } => stats(cpu, counter),
+        HostCall::Denied { index } => {
+            let function = usize::try_from(index).ok().and_then(psci::denied);
+            function.map(u64::from).ok_or(Status::InvalidArgument)
+        }
         HostCall::VmCreate { flags, ipa_bits, vcpus, root_pfn } => {
             create(flags, ipa_bits, vcpus, root_pfn)
         }
@@ -119,6 +123,9 @@ fn open(
     root: PageRange,
 ) -> Result<(), Status> {
     let mut slot = vm::lock(handle.slot());
+    if vm::is_going_down() {
+        return Err(Status::Busy);
+    }
     let vtcr = geometry.vtcr(cpu::pa_range(), false);
     let number = VmSlot::new(u8::try_from(handle.slot()).map_err(|_| Status::NoSlot)?);
     let memory = VmMemory::create(
@@ -225,8 +232,10 @@ fn create_vcpu(
     let mut host = memory::host();
     // A run page is the host's own, not one that a VM lends, and serves one vCPU.
     let frame = host.frame(run.start()).map_err(Status::from)?;
-    if frame.state != State::Host {
-        return Err(Status::NotOwner);
+    match frame.state {
+        State::Host => {}
+        State::HostShared { .. } => return Err(Status::Shared),
+        _ => return Err(Status::NotOwner),
     }
     if frame.pins != 0 {
         return Err(Status::Pinned);
@@ -294,6 +303,9 @@ fn destroy(handle: u64) -> Result<u64, Status> {
 fn reclaim(handle: u64) -> Result<u64, Status> {
     let parsed = VmHandle::from_register(handle)?;
     let mut slot = vm::find(handle)?;
+    if vm::is_going_down() {
+        return Err(Status::Busy);
+    }
     let mut hw = Hw::for_vm(slot.vtcr);
     match slot.vm.reclaim_step()? {
         ReclaimStep::Vcpu { state, run, .. } => {

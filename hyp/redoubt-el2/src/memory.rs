@@ -98,7 +98,7 @@ impl TableMemory for Hw {
     fn zero(&mut self, table: Pa) {
         let entry = self.entry(table, 0);
         // SAFETY: as in `read`; a table is one page.
-        unsafe { entry.write_bytes(0, 512) }
+        unsafe { arch::zero_page(entry) }
     }
 }
 
@@ -185,7 +185,7 @@ impl PageScrub for Hw {
         let start = window.pointer::<u64>();
         // SAFETY: the window maps one page, which no lower exception level can reach any more or
         // yet; that is the core's order of steps.
-        unsafe { start.write_bytes(0, 512) };
+        unsafe { arch::zero_page(start) };
         // SAFETY: the window is mapped.
         unsafe { arch::clean_invalidate(start as u64, 4096) };
     }

@@ -15,7 +15,7 @@ use crate::host::HostRegisters;
 use crate::layout;
 use crate::percpu::{self, PerCpu};
 use crate::sync::{BootCell, Lock, rank};
-use crate::{console, memory, traps};
+use crate::{memory, traps};
 
 /// The CPUs of the machine.
 pub static CPUS: BootCell<CpuTable> = BootCell::new();
@@ -23,7 +23,7 @@ pub static CPUS: BootCell<CpuTable> = BootCell::new();
 /// Their power states.
 static POWER: Lock<{ rank::CPUS }, HostPower> = Lock::new(HostPower::new());
 
-/// Which denied functions were printed.
+/// Which functions were denied.
 static DENIED: Lock<{ rank::CPUS }, DeniedLog> = Lock::new(DeniedLog::new());
 
 /// Physical address of the image, for the firmware.
@@ -91,10 +91,7 @@ fn check_cpu() {
     let expected = CPUS.get().index_of_register(sysreg::read_mpidr_el1());
     let alike = *crate::vm::HARDWARE_IDS.get() == crate::boot::hardware_ids();
     if expected != Some(percpu::this().index) || !alike {
-        console::exclusively(|| {
-            let line = console::line().text("CPU ").hex(sysreg::read_mpidr_el1());
-            drop(line.text(" is not like the first one, it stays off"));
-        });
+        POWER.lock().begin_off(percpu::this().index);
         loop {
             arch::smc([CPU_OFF, 0, 0, 0]);
             arch::wfe();
@@ -106,24 +103,21 @@ fn check_cpu() {
 pub fn handle_smc(registers: &mut HostRegisters) {
     let arguments = registers.first_four();
     let answer = match smccc::host_smc(&arguments, CPUS.get(), is_host_ram) {
-        HostSmc::Forward => arch::smc(arguments),
+        HostSmc::Forward => arch::smc(narrow(arguments)),
         HostSmc::Psci(request) => [handle_psci(&request, arguments), 0, 0, 0],
         HostSmc::Deny => {
-            log_denied(first(arguments));
+            #[allow(clippy::cast_possible_truncation)]
+            DENIED.lock().note(first(arguments) as u32);
             [NOT_SUPPORTED, 0, 0, 0]
         }
     };
     registers.set_first_four(answer);
 }
 
-/// Says on the console, once for each function, that it was denied.
-#[allow(clippy::cast_possible_truncation)]
-fn log_denied(function: u64) {
-    if DENIED.lock().note(function as u32) {
-        console::exclusively(|| {
-            drop(console::line().text("denied the host's SMC ").hex(function & 0xffff_ffff));
-        });
-    }
+/// The function identifier of a denied SMC, for the call DENIED. The console is the host's while the
+/// host runs: EL2 does not touch it.
+pub fn denied(index: usize) -> Option<u32> {
+    DENIED.lock().get(index)
 }
 
 /// A PSCI call of the host; the answer is in X0.
@@ -131,7 +125,7 @@ fn handle_psci(request: &HostPsci, registers: [u64; 4]) -> u64 {
     let this = percpu::this().index;
     match *request {
         HostPsci::Return(value) => value,
-        HostPsci::Forward => first(arch::smc(registers)),
+        HostPsci::Forward => first(arch::smc(narrow(registers))),
         HostPsci::CpuOn { target, boot } => cpu_on(target, boot),
         HostPsci::CpuOff => {
             POWER.lock().begin_off(this);
@@ -152,11 +146,23 @@ fn handle_psci(request: &HostPsci, registers: [u64; 4]) -> u64 {
         }
         HostPsci::SystemDown => {
             crate::vm::scrub_all();
-            let code = first(arch::smc(registers));
+            let code = first(arch::smc(narrow(registers)));
             // Only a firmware that does not have the call comes back.
+            crate::vm::carry_on();
             code
         }
     }
+}
+
+/// What the firmware sees of a call: the function identifier is W0, and a 32-bit call has 32-bit
+/// arguments (SMCCC, 2.7). What was decided about is what is executed.
+fn narrow([function, arguments @ ..]: [u64; 4]) -> [u64; 4] {
+    const WORD: u64 = 0xffff_ffff;
+    /// SMC64.
+    const WIDE: u64 = 1 << 30;
+    let mask = if function & WIDE != 0 { u64::MAX } else { WORD };
+    let [first, second, third] = arguments.map(|argument| argument & mask);
+    [function & WORD, first, second, third]
 }
 
 /// X0 of a result.

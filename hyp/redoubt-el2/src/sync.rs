@@ -5,11 +5,10 @@
 //!
 //! | rank | lock | protects |
 //! |---|---|---|
-//! | `CPUS` | power states of the physical CPUs | `psci.rs` |
+//! | `CPUS` | power states of the physical CPUs; denied SMCs (never both) | `psci.rs` |
 //! | `TABLE` | allocation of VM slots | `vm.rs` |
 //! | `VM` | one per VM slot | life cycle, vCPUs and stage-2 table of a VM |
 //! | `HOST` | host memory | the ownership table, the host's stage-2 table and its pool |
-//! | `CONSOLE` | UART | one message |
 //!
 //! No lock is held while a guest or the host runs.
 
@@ -30,8 +29,6 @@ pub mod rank {
     pub const VM: u8 = 2;
     /// Host memory.
     pub const HOST: u8 = 3;
-    /// Console.
-    pub const CONSOLE: u8 = 4;
 }
 
 /// A lock with a rank.

@@ -1,5 +1,7 @@
 //! The VMs: one slot each, behind its own lock.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use redoubt_abi::Status;
 use redoubt_core::addr::{Ipa, IpaRange, PageRange, Pfn};
 use redoubt_core::hw::Stage2Context;
@@ -97,11 +99,20 @@ pub fn one_page(ipa: u64) -> Option<IpaRange> {
     IpaRange::new(ipa, 1).ok()
 }
 
+/// How many CPUs are taking the machine down.
+static GOING_DOWN: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether the machine is being taken down: meanwhile no VM is made and none is taken apart. Read under
+/// a slot's lock; whoever is told "no" there is done before [`scrub_all`] comes to that slot.
+pub fn is_going_down() -> bool {
+    GOING_DOWN.load(Ordering::SeqCst) != 0
+}
+
 /// Ends every VM and scrubs its memory and registers in place, before the firmware resets or switches
 /// off the machine: RAM may keep its contents. Guests that run on other CPUs lose their address
 /// space first, so they leave within one instruction, and nothing is given back to anybody.
 pub fn scrub_all() {
-    let mut hw = Hw::new();
+    GOING_DOWN.fetch_add(1, Ordering::SeqCst);
     for number in 0..MAX_VMS {
         let mut slot = lock(number);
         slot.vm.condemn();
@@ -115,7 +126,11 @@ pub fn scrub_all() {
             core::hint::spin_loop();
         }
     }
-    memory::host().scrub_vms(&mut hw);
+    memory::host().scrub_vms(&mut Hw::new());
+}
+
+/// The firmware came back: dead VMs can be torn down, new ones made.
+pub fn carry_on() {
     for number in 0..MAX_VMS {
         let mut slot = lock(number);
         let mut hw = Hw::for_vm(slot.vtcr);
@@ -123,4 +138,5 @@ pub fn scrub_all() {
             memory.reopen(&mut hw);
         }
     }
+    GOING_DOWN.fetch_sub(1, Ordering::SeqCst);
 }

@@ -1,8 +1,9 @@
 //! Windows: a page of memory that is not EL2's own, mapped for one operation.
 //!
 //! EL2 has no linear map of RAM. A page of a VM or of the host is mapped into one of this CPU's
-//! windows, used, and unmapped, with its TLB entry gone on all CPUs before the window is free
-//! again. A window is writable and never executable.
+//! windows, used, and unmapped, with its TLB entry gone before the window is free again. Other CPUs
+//! never use this CPU's windows, so their TLBs need not be asked. A window is writable and never
+//! executable.
 
 use redoubt_core::addr::Pa;
 use redoubt_core::stage1::{HypAttrs, Stage1};
@@ -74,8 +75,6 @@ impl Drop for Window {
         // SAFETY: as in `map`; nobody uses the page any more.
         unsafe { self.descriptor.write_volatile(0) };
         arch::dsb_ishst();
-        arch::tlbi_vae2is(self.address);
-        arch::dsb_ish();
-        arch::isb();
+        arch::tlbi_vae2_local(self.address);
     }
 }

@@ -15,6 +15,7 @@ impl VmMemory {
     pub fn shut(&mut self, hw: &mut impl MemoryHw) {
         self.begin_teardown();
         if self.root.is_some() {
+            self.shut = true;
             self.stage2.set_root_valid(hw, false);
         }
     }
@@ -22,6 +23,7 @@ impl VmMemory {
     /// Undoes [`shut`](Self::shut) for the teardown, which walks the tables. No vCPU may run.
     pub fn reopen(&mut self, hw: &mut impl MemoryHw) {
         if self.root.is_some() {
+            self.shut = false;
             self.stage2.set_root_valid(hw, true);
         }
     }

@@ -9,7 +9,7 @@
 //! many pages the frame table records for the slot, so a slot is free when they are zero.
 //! Trusts the caller that no vCPU of a dying VM runs.
 
-use super::{HostMemory, MAX_PAGES_PER_CALL, check_count, check_free};
+use super::{Access, HostMemory, MAX_PAGES_PER_CALL, check_count, check_free};
 use crate::addr::{Ipa, IpaRange, PageRange, Pfn};
 use crate::hw::{Breach, MemoryHw, Stage2Context, TableMemory};
 use crate::refusal::Refusal;
@@ -50,6 +50,8 @@ pub struct VmMemory {
     pub(super) pool: TablePool,
     pub(super) counts: PageCounts,
     dying: bool,
+    /// The start level is invalid, see [`shut`](Self::shut): there is nothing to walk.
+    pub(super) shut: bool,
     cursor: Ipa,
 }
 
@@ -94,6 +96,7 @@ impl VmMemory {
             pool: TablePool::new(),
             counts: PageCounts::default(),
             dying: false,
+            shut: false,
             cursor,
         })
     }
@@ -130,6 +133,12 @@ impl VmMemory {
     pub fn lookup(&self, hw: &mut impl TableMemory, ipa: Ipa) -> Option<Mapping> {
         self.root?;
         self.stage2.get(hw, ipa)
+    }
+
+    /// Tells whether the guest may do this at `ipa` by now: a fault that was taken while another CPU
+    /// changed the table is over when the VM's lock is held.
+    pub fn allows(&self, hw: &mut impl TableMemory, ipa: Ipa, access: Access) -> bool {
+        self.lookup(hw, ipa).is_some_and(|mapping| access.is_allowed(mapping.attrs))
     }
 
     /// Says that the VM dies: from now on its memory can only be taken back.
@@ -210,7 +219,7 @@ impl HostMemory<'_> {
         hw: &mut impl MemoryHw,
         vm: &mut VmMemory,
     ) -> Result<Reclaim, Refusal> {
-        if !vm.dying {
+        if !vm.dying || vm.shut {
             return Err(Refusal::WrongState);
         }
         if vm.root.is_none() {

@@ -125,7 +125,7 @@ fn affinity_info() {
         assert_eq!(info(0, level), INVALID_PARAMETERS);
     }
     // Nobody is on: pending counts more than off.
-    vm.power_off_all();
+    (0..3).for_each(|vcpu| vm.set_power(vcpu, Power::Off));
     let boot = BootArguments { entry: ENTRY, context: 0 };
     let cluster = |vm: &mut Vm| value(vm, id::PSCI_AFFINITY_INFO_64, [0, 1, 0]);
     assert_eq!(cluster(&mut vm), AFFINITY_OFF);

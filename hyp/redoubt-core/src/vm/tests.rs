@@ -307,3 +307,31 @@ fn condemning_an_empty_slot_does_nothing() {
     vm.condemn();
     assert_eq!(vm.state(), VmState::Free);
 }
+
+#[test]
+fn a_protected_vm_starts_on_its_first_vcpu_alone() {
+    for (flags, protected) in [(VM_PROTECTED, true), (0, false)] {
+        let config = VmConfig::new(flags, 40, 2, 40).expect("valid");
+        let mut vm = Box::new(Vm::new());
+        let root = Pa::new(0x8000_0000).expect("in range");
+        vm.open(VmTable::new().allocate().expect("room"), &config, root, 7, IdRegisters::ZERO);
+        for vcpu in 0..2 {
+            let plan = vm.check_vcpu(vcpu, VCPU_POWERED_ON);
+            match (protected, vcpu) {
+                (true, 1) => assert_eq!(plan.err(), Some(Status::Protected)),
+                _ => vm.commit_vcpu(plan.expect("free"), pfn(0x100 + vcpu), pfn(0x200 + vcpu)),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stopped_vm_is_not_revived_by_a_vcpu_that_still_runs() {
+    let (here, there) = cpus();
+    let mut vm = vm(VM_PROTECTED, 2);
+    let start = vm.begin_run(0, here).expect("it is on");
+    vm.power_off_all();
+    vm.set_power(1, Power::On);
+    assert_eq!(vm.begin_run(1, there).err(), Some(Status::PoweredOff));
+    vm.end_run(start.vcpu);
+}

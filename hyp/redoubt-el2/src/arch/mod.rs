@@ -64,6 +64,15 @@ instructions! {
     ic_ialluis = "ic ialluis";
 }
 
+/// Removes the entry of a page of EL2's own tables that only this CPU uses from its TLB, and waits.
+#[inline(always)]
+pub fn tlbi_vae2_local(address: u64) {
+    // SAFETY: TLB maintenance only discards cached translations.
+    unsafe {
+        asm!("tlbi vae2, {}", "dsb nsh", "isb", in(reg) (address >> 12) & 0xfff_ffff_ffff, options(nostack, preserves_flags));
+    }
+}
+
 /// Removes the entry of one page of EL2's own tables from all TLBs.
 #[inline(always)]
 pub fn tlbi_vae2is(address: u64) {
@@ -108,6 +117,28 @@ static HAS_FIRMWARE: AtomicBool = AtomicBool::new(false);
 /// Says that there is a firmware.
 pub fn set_firmware() {
     HAS_FIRMWARE.store(true, Ordering::Relaxed);
+}
+
+/// Zeroes a page.
+///
+/// # Safety
+/// The page is mapped, writable, and nobody else uses it.
+pub unsafe fn zero_page(page: *mut u64) {
+    let dczid = sysreg::read_dczid_el0();
+    // DZP: DC ZVA is not to be used; BS: log2 of the block in words.
+    let block = 4u64 << (dczid & 0xf);
+    if dczid & 0x10 != 0 || block > 4096 {
+        // SAFETY: the caller guarantees a page of 512 words.
+        unsafe { page.write_bytes(0, 512) };
+        return;
+    }
+    let mut at = page as u64;
+    let end = at.wrapping_add(4096);
+    while at < end {
+        // SAFETY: the block lies in the page, which is aligned to a multiple of its size.
+        unsafe { asm!("dc zva, {}", in(reg) at, options(nostack, preserves_flags)) }
+        at = at.wrapping_add(block);
+    }
 }
 
 /// Calls the firmware and returns X0 to X3; NOT_SUPPORTED if there is none.

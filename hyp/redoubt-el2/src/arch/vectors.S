@@ -71,12 +71,10 @@ emergency_stack_end:
  * external abort, because EL1 says where its tables are. Then X0 = 1 (PAR_EL1.F) is the result.
  */
 current_sync:
-    stp     x0, x1, [sp, #-16]!
-    mrs     x0, elr_el2
+    mrs     x0, elr_el2                 /* nothing needs saving: only the AT goes on */
     adr     x1, translate_at
     sub     x0, x0, x1
     cmp     x0, #4                      /* the AT, or the ISB behind it */
-    ldp     x0, x1, [sp], #16
     b.hi    1f
     adr     x0, translate_failed
     msr     elr_el2, x0

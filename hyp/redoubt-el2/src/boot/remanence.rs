@@ -2,9 +2,12 @@
 //!
 //! RAM can keep its contents over a reset that EL2 did not see: a watchdog, a crash of the firmware,
 //! the reset button. Before the first host instruction, every page that the ownership table of that
-//! boot calls a VM's, or the state of a vCPU, is scrubbed. The table is recognised by a record that
-//! lies in EL2's region, so only EL2 has written it; someone who ran on the machine in between
-//! without Redoubt can at worst make us scrub pages that hold nothing.
+//! boot calls a VM's, or the state of a vCPU, is scrubbed. The table is found through a record in EL2's
+//! region, when that lies where it lay before.
+//!
+//! The record is a hint that anybody may have written: where EL2's region lies now, the host may have
+//! had RAM in an earlier boot. So nothing follows from it but that RAM is zeroed which the host gets
+//! anyway: never EL2's own pages, never what the loader has put there, never what is reserved.
 //!
 //! A PSCI reset of the host's does not need this: `vm::scrub_all` runs before it is relayed.
 
@@ -69,7 +72,15 @@ pub fn scrub(facts: &Facts, region: &Region, entries: &[FrameEntry]) -> u64 {
         return 0;
     }
     let layout = &facts.layout;
-    let in_use = [Some(layout.kernel), Some(layout.fdt), layout.initrd, Some(layout.host_fdt)];
+    let in_use = [
+        Some(layout.hyp),
+        Some(layout.image),
+        Some(layout.kernel),
+        Some(layout.fdt),
+        Some(layout.host_fdt),
+        layout.initrd,
+    ];
+    let reserved = facts.machine.reserved.iter().map(|reserved| Some(reserved.range));
     let mut hw = Hw::new();
     let mut scrubbed = 0u64;
     let mut rest = entries;
@@ -79,7 +90,9 @@ pub fn scrub(facts: &Facts, region: &Region, entries: &[FrameEntry]) -> u64 {
         let (records, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
         rest = others;
         for (entry, page) in records.iter().zip(range.iter()) {
-            if holds_vm_secret(entry.decode().state) && !is_loaded(page, &in_use) {
+            if holds_vm_secret(entry.decode().state)
+                && !is_taken(page, in_use.iter().copied().chain(reserved.clone()))
+            {
                 hw.scrub(page);
                 scrubbed = scrubbed.saturating_add(1);
             }
@@ -89,11 +102,11 @@ pub fn scrub(facts: &Facts, region: &Region, entries: &[FrameEntry]) -> u64 {
     scrubbed
 }
 
-/// Whether the loader has put something there for this boot.
-fn is_loaded(page: Pfn, in_use: &[Option<PhysRange>]) -> bool {
+/// Whether a page lies in one of the ranges.
+fn is_taken(page: Pfn, mut ranges: impl Iterator<Item = Option<PhysRange>>) -> bool {
     let page = PageRange::one(page);
     let here = PhysRange::new(page.start_pa().raw(), page.bytes());
-    here.is_none_or(|here| in_use.iter().flatten().any(|range| range.overlaps(&here)))
+    here.is_none_or(|here| ranges.any(|range| range.is_some_and(|range| range.overlaps(&here))))
 }
 
 /// Leaves the record for the next boot.

@@ -323,3 +323,17 @@ fn a_forged_pool_page_is_not_followed() {
     world.check(&[&vm]);
     assert_eq!(world.vm_sees(&vm, 4), None);
 }
+
+#[test]
+fn what_a_guest_may_do_is_looked_up() {
+    let (mut world, mut vm) = with_vm();
+    let read_only = pages(RAM + 1, 1);
+    let plain = pages(RAM, 1);
+    world.host.share_memory(&mut world.hw, &mut vm, plain, ipa(0), Lend::ReadWrite).unwrap();
+    world.host.share_memory(&mut world.hw, &mut vm, read_only, ipa(1), Lend::ReadOnly).unwrap();
+    for access in [Access::Read, Access::Write, Access::Execute] {
+        assert!(vm.allows(&mut world.hw, ipa(0), access));
+        assert_eq!(vm.allows(&mut world.hw, ipa(1), access), access != Access::Write);
+        assert!(!vm.allows(&mut world.hw, ipa(2), access));
+    }
+}

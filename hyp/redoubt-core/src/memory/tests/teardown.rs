@@ -155,6 +155,9 @@ fn going_down_scrubs_in_place_whatever_is_pinned() {
     }
     assert_eq!(frames, world.image(&[]).0, "nothing has changed hands");
 
+    let refused = world.host.reclaim_step(&mut world.hw, &mut vm);
+    assert_eq!(refused, Err(Refusal::WrongState), "the tables cannot be walked");
+
     // The firmware came back: the VM is torn down as ever.
     vm.reopen(&mut world.hw);
     assert_eq!(world.vm_sees(&vm, 512), Some(RAM));
