@@ -122,7 +122,7 @@ impl Console {
 
     /// Calls `each` for every complete line, as it comes, until one makes it return `Some`.
     ///
-    /// Starts behind the last match, and leaves the lines that were shown behind.
+    /// Starts behind the last match; what comes after the line that ended it is still to be found.
     pub fn follow<T>(
         &self,
         timeout: Duration,
@@ -130,11 +130,11 @@ impl Console {
     ) -> Result<T> {
         let deadline = Instant::now() + timeout;
         loop {
-            let lines = {
+            let line = {
                 let mut state = self.state();
                 state.check_fatal()?;
-                let lines = state.take_lines();
-                if lines.is_empty() {
+                let line = state.take_line();
+                if line.is_none() {
                     if state.closed {
                         bail!("the machine ended too early{}", state.tail());
                     }
@@ -144,12 +144,10 @@ impl Console {
                     }
                     drop(self.0.changed.wait_timeout(state, left));
                 }
-                lines
+                line
             };
-            for line in lines {
-                if let Some(value) = each(&line) {
-                    return Ok(value);
-                }
+            if let Some(value) = line.and_then(|line| each(&line)) {
+                return Ok(value);
             }
         }
     }
@@ -190,16 +188,13 @@ impl State {
         Ok(Some(Found { index, line }))
     }
 
-    /// Takes the complete lines behind the cursor.
-    fn take_lines(&mut self) -> Vec<String> {
+    /// Takes the first complete line behind the cursor.
+    fn take_line(&mut self) -> Option<String> {
         let rest = &self.text[self.cursor..];
-        let Some(end) = rest.rfind('\n') else {
-            return Vec::new();
-        };
-        let lines = rest[..end].split('\n').map(|line| line.trim_end_matches('\r').to_owned());
-        let lines = lines.collect();
+        let end = rest.find('\n')?;
+        let line = rest[..end].trim_end_matches('\r').to_owned();
         self.cursor += end + 1;
-        lines
+        Some(line)
     }
 
     fn check_fatal(&self) -> Result<()> {

@@ -140,6 +140,7 @@ pub struct Machine {
     smmu: bool,
     icount: bool,
     reboot: bool,
+    halt: bool,
     serial: Serial,
     devices: Vec<Device>,
     boot: Boot,
@@ -156,6 +157,7 @@ impl Machine {
             smmu: false,
             icount: false,
             reboot: false,
+            halt: false,
             serial: Serial::Pipe,
             devices: Vec::new(),
             boot,
@@ -204,6 +206,12 @@ impl Machine {
         self
     }
 
+    /// Lets power off and reset stop the CPUs instead of ending QEMU: memory can still be read.
+    pub fn halts(mut self) -> Machine {
+        self.halt = true;
+        self
+    }
+
     /// Says where the serial port goes.
     pub fn serial(mut self, serial: Serial) -> Machine {
         self.serial = serial;
@@ -245,6 +253,9 @@ impl Machine {
         args.pair("-display", "none".into());
         if !self.reboot {
             args.one("-no-reboot");
+        }
+        if self.halt {
+            args.one("-no-shutdown");
         }
         match self.serial {
             Serial::Pipe => {

@@ -86,6 +86,14 @@ fn follows_whole_lines_only() {
 }
 
 #[test]
+fn what_follows_the_last_line_stays_to_be_found() {
+    let console = Console::new();
+    console.push(b"one\ntwo\nthree\n");
+    assert_eq!(console.follow(SHORT, |line| Some(line.to_owned())).unwrap(), "one");
+    assert_eq!(console.wait_for("two", SHORT).unwrap().line, "two");
+}
+
+#[test]
 fn bytes_that_are_no_text_are_replaced_and_split_characters_joined() {
     let console = Console::new();
     console.push(b"a\xffb");

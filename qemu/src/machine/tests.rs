@@ -43,7 +43,9 @@ fn switches_show_and_hide() {
     );
     assert_eq!(value(&args, "-global"), Some("arm-smmuv3.stage=nested"));
     assert_eq!(value(&args, "-icount"), Some("shift=0,sleep=off"));
-    assert!(!args.iter().any(|arg| arg == "-no-reboot"));
+    assert!(!args.iter().any(|arg| arg == "-no-reboot" || arg == "-no-shutdown"));
+    let halts = kernel().halts().args();
+    assert!(["-no-reboot", "-no-shutdown"].iter().all(|name| halts.iter().any(|arg| arg == name)));
 }
 
 #[test]

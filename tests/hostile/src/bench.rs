@@ -6,13 +6,14 @@
 
 use std::path::Path;
 
-use redoubt_abi::call::Info;
+use redoubt_abi::call::{self, Info};
 use redoubt_abi::{HostCall, run};
 
 use crate::Check;
 use crate::a64::{self, System};
 use crate::device::{self, Outcome};
 use crate::hyper;
+use crate::memory::PAGE;
 use crate::vm::{self, Event, GUEST_BASE, MEMORY_PAGES, Options, Vm};
 
 const CNTVCT: System = System::new(3, 3, 14, 0, 2);
@@ -35,26 +36,23 @@ fn report(name: &str, ticks: u64) {
 
 /// Measures the calls that handle pages: donate, lend, reclaim.
 fn pages() -> Check {
-    let most = hyper::info(Info::MaxPages)?.clamp(1, MEMORY_PAGES);
+    let most = hyper::info(Info::MaxPages)?.clamp(4, MEMORY_PAGES);
     let vm = Vm::empty(Options { protected: true, vcpus: 1 })?;
-    let map = |handle, pages, flags| HostCall::VmMap {
-        handle,
-        pfn: vm.memory.pfn,
-        ipa: GUEST_BASE,
+    let map = |first, pages, flags| HostCall::VmMap {
+        handle: vm.handle,
+        pfn: vm.memory.pfn + first,
+        ipa: GUEST_BASE + first * PAGE,
         pages,
         flags,
     };
-    report("donate_one_page", timed(map(vm.handle, 1, 0))?.1);
-    let rest = HostCall::VmMap {
-        handle: vm.handle,
-        pfn: vm.memory.pfn + 1,
-        ipa: GUEST_BASE + 4096,
-        pages: most - 1,
-        flags: 1,
-    };
-    if most > 1 {
-        report("donate_kept_per_page", timed(rest)?.1 / (most - 1));
-    }
+    // The first one splits a block of the host's tables.
+    report("donate_first_page", timed(map(0, 1, 0))?.1);
+    let half = most / 2;
+    report("donate_per_page", timed(map(1, half - 1, 0))?.1 / (half - 1));
+    report(
+        "donate_kept_per_page",
+        timed(map(half, most - half, call::MAP_KEEP))?.1 / (most - half),
+    );
     report("destroy", timed(HostCall::VmDestroy { handle: vm.handle })?.1);
     let mut ticks = 0;
     loop {

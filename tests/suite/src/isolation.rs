@@ -8,6 +8,9 @@
 //! Invariants: every case that the program lists has a result; a case that was not reached has
 //! failed, and so has one during which the machine died.
 
+mod guests;
+mod reset;
+
 use std::fs;
 use std::time::Duration;
 
@@ -40,12 +43,15 @@ const PAGE: u64 = 4096;
 
 /// The tests of this suite.
 pub fn tests() -> Vec<Test> {
-    vec![
+    let mut tests = vec![
         Test::many(Suite::Isolation, "attacks by the host (max)", |context| attack(context, FULL)),
         Test::many(Suite::Isolation, "attacks by the host (cortex-a72)", |context| {
             attack(context, PLAIN)
         }),
-    ]
+    ];
+    tests.extend(reset::tests());
+    tests.extend(guests::tests());
+    tests
 }
 
 fn attack(context: &Context, target: Target) -> Result<Vec<Case>> {
@@ -123,15 +129,17 @@ fn watch(vm: &mut Vm, context: &Context) -> Result<()> {
 /// Where the secret is and what it hashes to: the line `CANARY PFN HASH`.
 fn canary(text: &str) -> Result<(u64, u64)> {
     let line = text.lines().find_map(|line| line.strip_prefix("CANARY ")).context("no canary")?;
-    let numbers = line.split_whitespace().map(|word| {
-        u64::from_str_radix(word.trim_start_matches("0x"), 16)
-            .with_context(|| format!("\"{word}\" is no number"))
-    });
+    let numbers = line.split_whitespace().map(hex);
     let [pfn, hash] = numbers.collect::<Result<Vec<_>>>()?[..] else {
         bail!("\"{line}\" names no page and hash");
     };
     let page = pfn.checked_mul(PAGE).with_context(|| format!("{pfn:#x} is no page"))?;
     Ok((page, hash))
+}
+
+fn hex(word: &str) -> Result<u64> {
+    u64::from_str_radix(word.trim_start_matches("0x"), 16)
+        .with_context(|| format!("\"{word}\" is no number"))
 }
 
 /// The results of all cases that the program lists.

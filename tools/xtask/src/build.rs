@@ -54,6 +54,7 @@ fn products(paths: &Paths, ready: &Ready) -> Result<Artifacts> {
         hostile: programs.hostile,
         payloads: bare_metal.payloads,
         driver: kmod::build(paths, arm64, "driver", &paths.root.join("guest-linux/driver"))?,
+        kvm_test: Some(kmod::driver_test(paths)?),
         module: kmod::build(paths, arm64, "hostile", &paths.root.join("tests/hostile/kmod"))?,
     };
     let image = match &bare_metal.hypervisor {

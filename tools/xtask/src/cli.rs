@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use redoubt_qemu::Cpu;
 
-use crate::{bench, build, lint, run, setup, size, test};
+use crate::{bench, build, generate, lint, run, setup, size, test};
 
 /// Builds, runs and tests Redoubt, a hypervisor that keeps virtual machines safe from their host.
 #[derive(Debug, Parser)]
@@ -30,8 +30,10 @@ enum Command {
     Run(RunArgs),
     /// Runs tests: all of them, or one suite
     Test(TestArgs),
-    /// Checks format and lints
+    /// Checks format, lints, and that generated files are up to date
     Lint,
+    /// Writes the driver's C header and docs/hypercalls.md from the crate redoubt-abi
+    Generate,
     /// Measures the trusted base: lines, unsafe blocks, image size, panics, dependencies
     Size,
     /// Measures costs in instructions
@@ -81,6 +83,7 @@ impl Cli {
             Command::Build => build::command(),
             Command::Run(args) => run::command(&args),
             Command::Test(args) => test::command(&args),
+            Command::Generate => generate::command(),
             Command::Lint => lint::command(),
             Command::Size => size::command(),
             Command::Bench => bench::command(),

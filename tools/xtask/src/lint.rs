@@ -1,4 +1,4 @@
-//! Checks of format and lints.
+//! Checks of format and lints, and of generated files.
 //!
 //! Decides what is checked how: all crates for format; those that run on this machine with its own
 //! clippy; those that run on arm64 with the clippy of the road they are built on.
@@ -7,6 +7,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+use crate::generate;
 use crate::paths::Paths;
 use crate::road::{BARE, LINUX, Road};
 use crate::setup;
@@ -24,13 +25,14 @@ pub fn command() -> Result<ExitCode> {
         cargo.current_dir(&paths.root).args(["fmt", "--all", "--check"]);
         Ok((shell::output(&mut cargo)?, String::new()))
     })?;
+    ui::step("generated files", |_| Ok((generate::check(&paths)?, String::new())))?;
     ui::step("clippy on the crates for this machine", |_| {
         let mut cargo = Command::new("cargo");
         cargo.current_dir(&paths.root).args(["clippy", "--quiet", "--all-targets"]);
         for package in PACKAGES {
             cargo.args(["--package", package]);
         }
-        cargo.args(["--", "-D", "warnings"]);
+        cargo.arg("--all-features").args(["--", "-D", "warnings"]);
         Ok((shell::output(&mut cargo)?, String::new()))
     })?;
     for (target, packages) in

@@ -11,6 +11,7 @@ mod build;
 mod cli;
 mod demo;
 mod elf;
+mod generate;
 mod lint;
 mod paths;
 mod road;

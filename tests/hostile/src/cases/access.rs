@@ -307,7 +307,7 @@ fn stale_tlb(world: &mut World) -> Check {
         let read = Step::new(code).window(pfn * PAGE, Attribute::Normal);
         let reader = Runner {
             cpu: 1,
-            steps: vec![read.registers(&[MARK, WINDOW, MARK, 200_000])],
+            steps: vec![read.registers(&[MARK, WINDOW, MARK, 5_000_000])],
             times: 1,
             until_peer: false,
         };

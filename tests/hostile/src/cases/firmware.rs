@@ -244,7 +244,7 @@ pub fn system_reset() -> Step {
 fn down(x: [u64; 4]) -> Step {
     let code = [a64::sub(20, 20, 1), a64::cbnz(20, -1), a64::smc(0), a64::RET];
     let mut step = Step::new(code).registers(&x);
-    step.x[20] = 3_000_000;
+    step.x[20] = 50_000_000;
     step
 }
 
@@ -381,6 +381,17 @@ fn smc_space(_: &mut World) -> Check {
                 calls::scan(a64::smc(0), convention | owner << 24 | start, 16, known)?;
             }
         }
+    }
+    // What was denied can be asked for, each function once.
+    let mut denied = Vec::new();
+    while let Ok(function) = hyper::succeed(HostCall::Denied { index: denied.len() as u64 }) {
+        if denied.contains(&function) {
+            return Err(format!("DENIED lists {function:#x}, after {denied:x?}"));
+        }
+        denied.push(function);
+    }
+    if denied.is_empty() {
+        return Err("DENIED lists nothing".into());
     }
     Ok(())
 }

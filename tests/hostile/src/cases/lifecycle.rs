@@ -22,6 +22,7 @@ cases! {
     one_page_two_vms, "one-page-two-vms", "SH3 +", "two CPUs give one page to two VMs: one gets it";
     create_race, "create-race", "L1 +", "two CPUs create VMs from one root page: one succeeds";
     late_changes, "late-changes", "L10", "memory, vCPUs and registers of a protected VM are fixed once it ran";
+    one_start, "one-starting-vcpu", "L10 V1", "a protected VM starts on vCPU 0 alone, wherever the host would start another";
     many_vms, "many-vms", "E1", "as many VMs as there are slots, then NoSlot, and all come back";
     rewritten_run_page, "rewritten-run-page", "M2 V10", "a run page rewritten by another CPU while its vCPU runs";
 }
@@ -195,7 +196,7 @@ fn run_everywhere(world: &mut World) -> Check {
         .map(|cpu| Runner {
             cpu,
             steps: vec![hyper::step(&request)],
-            times: 2000,
+            times: 10_000,
             until_peer: false,
         })
         .collect();
@@ -376,6 +377,26 @@ fn late_changes(world: &mut World) -> Check {
     let (state_pfn, run_pfn) = (pages.pfn, pages.pfn + 1);
     let vcpu = HostCall::VcpuCreate { handle, vcpu: 0, state_pfn, run_pfn, flags: 0 };
     hyper::refuse(vcpu, &[Status::WrongState, Status::VcpuExists])?;
+    memory::require_owned(pages.pfns())?;
+    pages.free()
+}
+
+fn one_start(_: &mut World) -> Check {
+    let protected = Vm::empty(Options { protected: true, vcpus: 2 })?;
+    let open = Vm::empty(Options { protected: false, vcpus: 2 })?;
+    let pages = Pages::new(1)?;
+    let vcpu = |handle| HostCall::VcpuCreate {
+        handle,
+        vcpu: 1,
+        state_pfn: pages.pfn,
+        run_pfn: pages.pfn + 1,
+        flags: redoubt_abi::call::VCPU_POWERED_ON,
+    };
+    hyper::refuse(vcpu(protected.handle), &[Status::Protected])?;
+    memory::require_owned(pages.pfns())?;
+    hyper::succeed(vcpu(open.handle))?;
+    protected.finish()?;
+    open.finish()?;
     memory::require_owned(pages.pfns())?;
     pages.free()
 }

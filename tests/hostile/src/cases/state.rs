@@ -361,8 +361,8 @@ fn entry_words(world: &mut World) -> Check {
     // Every word of the page in turn, and all of them: pointers into EL2, all ones, single bits.
     for value in [u64::MAX, 0x4000_0000, 0xffff_0000_0000_0000, 0x8000_0000_0000_0001] {
         for offset in (8..4096).step_by(8) {
+            canary.vm.park(0);
             let page = &canary.vm.vcpus[0].page;
-            page.set(run::ENTRY_FLAGS, 0);
             let old = page.get(offset);
             page.set(offset, value);
             let reply = hyper::call(request)?;
@@ -384,8 +384,8 @@ fn list_registers(world: &mut World) -> Check {
     let mut canary = Canary::start(&world.payloads, PROTECTED)?;
     canary.check()?;
     let request = canary.vm.run_call(0);
+    canary.vm.park(0);
     let page = &canary.vm.vcpus[0].page;
-    page.set(run::ENTRY_FLAGS, 0);
     for count in [available + 1, 16, 17, 255, 1 << 31, u64::MAX] {
         if count > available {
             page.set(run::ENTRY_LR_COUNT, count);

@@ -24,6 +24,8 @@ pub struct Parts {
     pub payloads: Vec<PathBuf>,
     /// The driver.
     pub driver: Option<PathBuf>,
+    /// The driver's test of `/dev/kvm`.
+    pub kvm_test: Option<PathBuf>,
     /// The module with raw power for the attacks.
     pub module: Option<PathBuf>,
 }
@@ -123,6 +125,9 @@ fn hostile(parts: &Parts) -> Result<Vec<u8>> {
     }
     if let Some(module) = &parts.module {
         archive.file_from("hostile/hostile.ko", 0o644, module)?;
+    }
+    if let Some(test) = &parts.kvm_test {
+        archive.file_from("hostile/kvm_test", 0o755, test)?;
     }
     for payload in &parts.payloads {
         let name = payload.file_name().context("a payload has no name")?.to_string_lossy();

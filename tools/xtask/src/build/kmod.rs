@@ -1,4 +1,5 @@
-//! Kernel modules: those that are built here, and those of the stock kernel that the host loads.
+//! Kernel modules: those that are built here (and the driver's test), and those of the stock kernel
+//! that the host loads.
 //!
 //! Decides how modules are built (in a copy, so that a source folder stays clean) and in which order
 //! the stock ones are loaded (each after what it depends on, as it says itself).
@@ -55,6 +56,19 @@ pub fn build(paths: &Paths, arm64: &Arm64, name: &str, source: &Path) -> Result<
         let module = modules.next().context("make built no module")?;
         let size = fs::metadata(&module).context("cannot see what make built")?.len();
         Ok((Some(module), ui::bytes(size)))
+    })
+}
+
+/// Builds the driver's test of `/dev/kvm`, a program for the host.
+pub fn driver_test(paths: &Paths) -> Result<PathBuf> {
+    ui::step("test of the driver", |_| {
+        let program = paths.out.join("kmod/kvm_test");
+        let mut make = Command::new("make");
+        make.arg("-C").arg(paths.root.join("guest-linux/driver/tests")).arg("kvm");
+        make.arg(format!("KVM_OUT={}", program.display())).env_remove("MAKEFLAGS");
+        shell::logged(&mut make, &paths.logs().join("build-kvm-test.log"))?;
+        let size = fs::metadata(&program).context("make built no test")?.len();
+        Ok((program, ui::bytes(size)))
     })
 }
 

@@ -1,7 +1,7 @@
 //! The tests of the crates that run on this machine.
 //!
 //! Decides which crates those are: all but the ones that are nothing without arm64. Cargo's output
-//! is read for the counts, and kept in a log.
+//! is read for the counts, and kept in a log. The part of the driver that is plain C is tested too.
 
 use std::fs;
 use std::process::Command;
@@ -32,7 +32,26 @@ pub fn run(paths: &Paths, count: &mut Count) -> Result<()> {
     for package in PACKAGES {
         one(paths, package, count)?;
     }
+    count.add(driver_model(paths));
     Ok(())
+}
+
+/// Builds and runs the driver's test of its interrupt controller model; says whether it passed.
+fn driver_model(paths: &Paths) -> bool {
+    let step = Step::quiet("interrupt controller model of the driver");
+    let mut make = Command::new("make");
+    make.arg("-C").arg(paths.root.join("guest-linux/driver/tests")).arg("check");
+    make.arg(format!("OUT={}", paths.out.join("vgic_test").display()));
+    make.env_remove("MAKEFLAGS");
+    match shell::logged(&mut make, &paths.logs().join("unit-driver.log")) {
+        Ok(()) => step.done(""),
+        Err(error) => {
+            step.failed("FAILED");
+            println!("     {}", format!("{error:#}").replace('\n', "\n     "));
+            return false;
+        }
+    }
+    true
 }
 
 fn one(paths: &Paths, package: &str, count: &mut Count) -> Result<()> {
@@ -40,9 +59,7 @@ fn one(paths: &Paths, package: &str, count: &mut Count) -> Result<()> {
     let mut command = Command::new("cargo");
     command.current_dir(&paths.root);
     command.args(["test", "--package", package, "--no-fail-fast", "--color=never"]);
-    if package == "redoubt-boot" {
-        command.arg("--all-features");
-    }
+    command.arg("--all-features");
     let output = shell::run(&mut command)?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     let counted = counted(&text);
