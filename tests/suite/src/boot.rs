@@ -7,6 +7,7 @@ pub mod disk;
 mod el2_entries;
 mod firmware;
 mod memory_map;
+mod plain_kvm;
 mod reboot;
 mod refusals;
 
@@ -36,6 +37,7 @@ const fn run(name: &'static str, cpu: Cpu, cpus: u32, memory_mib: u32) -> HostRu
         guest: false,
         hostile: false,
         reboots: false,
+        plain_kvm: false,
         script: SCRIPT,
         limit: Duration::from_secs(240),
     }
@@ -70,6 +72,7 @@ pub fn tests() -> Vec<Test> {
     tests.extend(el2_entries::tests());
     tests.extend(reboot::tests());
     tests.extend(firmware::tests());
+    tests.extend(plain_kvm::tests());
     tests.extend(refusals::tests());
     tests
 }

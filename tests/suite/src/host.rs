@@ -49,6 +49,8 @@ pub struct HostRun {
     pub hostile: bool,
     /// Whether a reset starts the machine again.
     pub reboots: bool,
+    /// Whether the stock kernel itself is started at EL2, with KVM and without Redoubt.
+    pub plain_kvm: bool,
     /// The script.
     pub script: &'static str,
     /// The longest it may take.
@@ -109,8 +111,9 @@ impl HostRun {
 
     /// Boots the machine, lets the script run and the machine power off.
     pub fn perform(&self, context: &Context) -> Result<Report> {
+        let image = if self.plain_kvm { &context.artifacts.kernel } else { context.image()? };
         let boot = Boot::Kernel {
-            image: context.image()?.to_owned(),
+            image: image.to_owned(),
             initrd: Some(self.initrd(context)?),
             append: COMMAND_LINE.into(),
         };

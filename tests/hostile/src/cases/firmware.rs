@@ -20,7 +20,7 @@ cases! {
     hotplug, "hotplug", "P2", "a CPU that went off and came back through Linux is as confined as before";
     psci_table, "psci-table", "P4", "PSCI functions that are not on the list are denied";
     smc_space, "smc-space", "P6", "SMCs of all owners and both conventions are denied";
-    refused_reset, "refused-reset", "C2 P3", "a reset that the firmware refuses: VMs that ran are dead and zero, all else goes on";
+    refused_reset, "refused-reset", "P4 Z1", "a reset that the firmware refuses: VMs that ran are dead and zero, all else goes on";
 }
 
 const DENIED: u64 = u64::MAX;

@@ -51,6 +51,7 @@ static RUN: HostRun = HostRun {
     guest: false,
     hostile: false,
     reboots: false,
+    plain_kvm: false,
     script: SCRIPT,
     limit: Duration::from_secs(300),
 };

@@ -30,6 +30,7 @@ static RUN: HostRun = HostRun {
     guest: false,
     hostile: false,
     reboots: false,
+    plain_kvm: false,
     script: "check cpus same 'CPUs online' \"$(cat /sys/devices/system/cpu/online)\" 0-1",
     limit: LIMIT,
 };

@@ -31,6 +31,7 @@ static RUN: HostRun = HostRun {
     guest: false,
     hostile: false,
     reboots: true,
+    plain_kvm: false,
     script: SCRIPT,
     limit: Duration::from_secs(240),
 };

@@ -31,6 +31,7 @@ static RUN: HostRun = HostRun {
     guest: true,
     hostile: true,
     reboots: false,
+    plain_kvm: false,
     script: include_str!("guests.sh"),
     limit: Duration::from_secs(600),
 };

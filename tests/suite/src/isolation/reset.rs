@@ -25,8 +25,8 @@ const SCRUBBED: &str = "pages that VMs of an earlier boot had left";
 /// The tests of this module.
 pub fn tests() -> Vec<Test> {
     vec![
-        Test::new(Suite::Isolation, "a reset that EL2 does not see (C2)", unseen),
-        Test::new(Suite::Isolation, "the host resets the machine under a VM (C2)", asked_for),
+        Test::new(Suite::Isolation, "a reset that EL2 does not see (Z1)", unseen),
+        Test::new(Suite::Isolation, "the host resets the machine under a VM (Z1)", asked_for),
     ]
 }
 
