@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 /// The products of a build, and where a run may write.
 #[derive(Clone, Debug)]
 pub struct Artifacts {
-    /// Redoubt with the host's kernel, if it is written yet.
+    /// Redoubt with the host's kernel; absent where the stock kernel is to be started in its place.
     pub image: Option<PathBuf>,
     /// The host's kernel alone.
     pub kernel: PathBuf,

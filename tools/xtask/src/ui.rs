@@ -47,11 +47,6 @@ impl Step {
         self.finish("ok", what);
     }
 
-    /// Ends a step that was left out, with the reason.
-    pub fn skipped(self, why: &str) {
-        self.finish("--", why);
-    }
-
     /// Ends a step that failed.
     pub fn failed(self, why: &str) {
         self.finish("!!", why);

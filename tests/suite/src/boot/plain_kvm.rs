@@ -45,7 +45,6 @@ static RUN: HostRun = HostRun {
 pub fn tests() -> Vec<Test> {
     let test = |name: &str, check: &'static str| {
         Test::new(Suite::Boot, name, move |context| context.report(&RUN)?.check(check))
-            .also_without_redoubt()
     };
     vec![
         test("the VMM starts a guest on plain KVM", "plain"),

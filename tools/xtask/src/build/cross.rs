@@ -1,7 +1,6 @@
 //! Programs for arm64, by cargo.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -9,74 +8,59 @@ use serde_json::Value;
 use crate::paths::Paths;
 use crate::road::{BARE, LINUX, Road};
 use crate::shell;
-use crate::ui::{self, Step};
+use crate::ui;
 
 /// Where the hypervisor finds a UART before it has a device tree to find one with: the PL011 of
 /// QEMU's `virt`. Without it, a start with a broken device tree would be refused in silence.
 const EARLY_CONSOLE: &str = "0x9000000";
 
 /// What runs without an operating system: the hypervisor and the bare-metal payloads.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct BareMetal {
-    /// The linked hypervisor, if it is written yet.
-    pub hypervisor: Option<PathBuf>,
+    /// The linked hypervisor.
+    pub hypervisor: PathBuf,
     /// The payloads, each a flat image.
     pub payloads: Vec<PathBuf>,
 }
 
 /// What runs in the host's user space.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct HostPrograms {
-    /// The virtual machine monitor, if it is written yet.
-    pub vmm: Option<PathBuf>,
-    /// The attacks, if they are written yet.
-    pub hostile: Option<PathBuf>,
+    /// The virtual machine monitor.
+    pub vmm: PathBuf,
+    /// The attacks.
+    pub hostile: PathBuf,
 }
 
 /// Builds what runs without an operating system.
 pub fn bare_metal(paths: &Paths, road: Road) -> Result<BareMetal> {
-    let crates = [("redoubt-el2", "hyp/redoubt-el2"), ("redoubt-payload", "tests/payload")];
-    let programs = programs(paths, road, BARE, &crates)?;
+    let programs = programs(paths, road, BARE, &["redoubt-el2", "redoubt-payload"])?;
     let (mut hypervisors, payloads): (Vec<_>, Vec<_>) =
         programs.into_iter().partition(|program| program.ends_with("redoubt-el2"));
-    Ok(BareMetal { hypervisor: hypervisors.pop(), payloads })
+    let hypervisor = hypervisors.pop().context("cargo built no redoubt-el2")?;
+    Ok(BareMetal { hypervisor, payloads })
 }
 
 /// Builds what runs in the host's user space.
 pub fn host_programs(paths: &Paths, road: Road) -> Result<HostPrograms> {
-    let crates = [("redoubt", "tools/redoubt"), ("redoubt-hostile", "tests/hostile")];
-    let programs = programs(paths, road, LINUX, &crates)?;
-    let named = |name: &str| programs.iter().find(|program| program.ends_with(name)).cloned();
-    Ok(HostPrograms { vmm: named("redoubt"), hostile: named("redoubt-hostile") })
+    let programs = programs(paths, road, LINUX, &["redoubt", "redoubt-hostile"])?;
+    let named = |name: &str| {
+        let found = programs.iter().find(|program| program.ends_with(name)).cloned();
+        found.with_context(|| format!("cargo built no {name}"))
+    };
+    Ok(HostPrograms { vmm: named("redoubt")?, hostile: named("redoubt-hostile")? })
 }
 
-/// Builds the hypervisor and returns the linked program, or nothing if it is not written yet.
-pub fn hypervisor_elf(paths: &Paths, road: Road) -> Result<Option<PathBuf>> {
+/// Builds the hypervisor and returns the linked program.
+pub fn hypervisor_elf(paths: &Paths, road: Road) -> Result<PathBuf> {
     Ok(bare_metal(paths, road)?.hypervisor)
 }
 
-/// Builds the programs of `crates` (name and folder) that are written already, all at once: so the
-/// standard library is built once.
-fn programs(
-    paths: &Paths,
-    road: Road,
-    target: &str,
-    crates: &[(&str, &str)],
-) -> Result<Vec<PathBuf>> {
-    let mut packages = Vec::new();
-    for (name, folder) in crates {
-        if is_placeholder(&paths.root.join(folder))? {
-            Step::quiet(name).skipped("not written yet");
-        } else {
-            packages.push(*name);
-        }
-    }
-    if packages.is_empty() {
-        return Ok(Vec::new());
-    }
+/// Builds the programs of packages, all at once: so the standard library is built once.
+fn programs(paths: &Paths, road: Road, target: &str, packages: &[&str]) -> Result<Vec<PathBuf>> {
     ui::step(&packages.join(", "), |_| {
         let mut command = road.cargo(paths, "build", target);
-        for package in &packages {
+        for package in packages {
             command.args(["--package", package]);
         }
         command.env("REDOUBT_EARLY_CONSOLE", EARLY_CONSOLE);
@@ -95,29 +79,11 @@ fn executables(messages: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Whether a crate holds nothing but an empty `main`.
-fn is_placeholder(folder: &Path) -> Result<bool> {
-    let main = folder.join("src/main.rs");
-    if !main.is_file() {
-        // Its programs are elsewhere (src/bin).
-        return Ok(!folder.join("src/bin").is_dir());
-    }
-    let text =
-        fs::read_to_string(&main).with_context(|| format!("cannot read {}", main.display()))?;
-    Ok(is_empty_main(&text))
-}
-
-fn is_empty_main(text: &str) -> bool {
-    let code: Vec<_> = text.lines().map(str::trim).collect();
-    let code = code.iter().filter(|line| !line.is_empty() && !line.starts_with("//"));
-    code.eq(&["fn main() {}"])
-}
-
 #[cfg(test)]
 mod tests {
-    //! Cargo's messages and empty programs.
+    //! Cargo's messages.
 
-    use super::{executables, is_empty_main};
+    use super::executables;
     use std::path::PathBuf;
 
     #[test]
@@ -129,12 +95,5 @@ mod tests {
             "{\"reason\":\"build-finished\",\"success\":true}\n"
         );
         assert_eq!(executables(messages), [PathBuf::from("/t/release/x")]);
-    }
-
-    #[test]
-    fn knows_an_empty_program() {
-        assert!(is_empty_main("//! Placeholder.\nfn main() {}\n"));
-        assert!(!is_empty_main("#![no_std]\nfn main() {}\n"));
-        assert!(!is_empty_main("fn main() { run() }\n"));
     }
 }

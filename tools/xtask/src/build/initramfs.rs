@@ -13,7 +13,7 @@ use super::kmod;
 use crate::paths::{Paths, write_if_changed};
 use crate::setup::Arm64;
 
-/// What was built and goes in, as far as it is written yet.
+/// What was built and goes in; a stock host without Redoubt gets nothing of it.
 #[derive(Debug, Default)]
 pub struct Parts {
     /// The virtual machine monitor.

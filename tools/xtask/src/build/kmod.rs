@@ -16,21 +16,16 @@ use object::{Object, ObjectSection};
 use crate::paths::{Paths, mirror_folder};
 use crate::setup::Arm64;
 use crate::shell;
-use crate::ui::{self, Step};
+use crate::ui;
 
 /// The compiler of Debian's kernel, used where it is there.
 const KERNEL_COMPILER: &str = "aarch64-linux-gnu-gcc-12";
 /// What stands in for it.
 const OTHER_COMPILER: &str = "aarch64-linux-gnu-gcc";
 
-/// Builds the module in `source`, or nothing if it is not written yet.
-pub fn build(paths: &Paths, arm64: &Arm64, name: &str, source: &Path) -> Result<Option<PathBuf>> {
-    let title = format!("kernel module of {name}");
-    if !source.join("Makefile").is_file() && !source.join("Kbuild").is_file() {
-        Step::quiet(&title).skipped("not written yet");
-        return Ok(None);
-    }
-    ui::step(&title, |_| {
+/// Builds the module in `source`.
+pub fn build(paths: &Paths, arm64: &Arm64, name: &str, source: &Path) -> Result<PathBuf> {
+    ui::step(&format!("kernel module of {name}"), |_| {
         let folder = paths.out.join("kmod").join(name);
         mirror_folder(source, &folder)?;
         let compiler = if shell::succeeds(Command::new(KERNEL_COMPILER).arg("--version")) {
@@ -55,7 +50,7 @@ pub fn build(paths: &Paths, arm64: &Arm64, name: &str, source: &Path) -> Result<
             .filter(|path| path.extension().is_some_and(|extension| extension == "ko"));
         let module = modules.next().context("make built no module")?;
         let size = fs::metadata(&module).context("cannot see what make built")?.len();
-        Ok((Some(module), ui::bytes(size)))
+        Ok((module, ui::bytes(size)))
     })
 }
 
