@@ -247,38 +247,9 @@ extern "C" fn early_main(fdt: u64, image: u64, level: u64, started: u64) -> ! {
     arch::leave_early(image.saturating_add(layout::leave_early_offset()), entry, block)
 }
 
-/// Tables while they are built, reached through the early map of the region.
-struct RegionTables {
-    base: u64,
-}
-
-impl RegionTables {
-    fn entry(&self, table: Pa, index: usize) -> *mut u64 {
-        let table = REGION_VA.wrapping_add(distance(self.base, table.raw())) as *mut u64;
-        table.wrapping_add(index & 511)
-    }
-}
-
-impl TableMemory for RegionTables {
-    fn read(&mut self, table: Pa, index: usize) -> u64 {
-        // SAFETY: the tables come from the pool, which lies in the region, mapped at REGION_VA.
-        unsafe { self.entry(table, index).read_volatile() }
-    }
-
-    fn write(&mut self, table: Pa, index: usize, descriptor: u64) {
-        // SAFETY: as in `read`.
-        unsafe { self.entry(table, index).write_volatile(descriptor) }
-    }
-
-    fn zero(&mut self, table: Pa) {
-        // SAFETY: as in `read`; a table is one page.
-        unsafe { self.entry(table, 0).write_bytes(0, 512) }
-    }
-}
-
 /// Builds EL2's final tables.
 fn build_tables(machine: &MachineInfo, layout: &Layout, region: &Region) -> Stage1 {
-    let mut hw = RegionTables { base: region.image };
+    let mut hw = early::MappedTables { physical: region.image, va: REGION_VA };
     let stage1 = pages(region.stage1, distance(region.stage1, region.record));
     let mut pool = TablePool::from_range(stage1);
     let Some(root) = pool.pop(&mut hw) else {

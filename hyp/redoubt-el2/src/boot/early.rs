@@ -32,21 +32,25 @@ static TABLES: Tables = Tables(UnsafeCell::new([[0; 512]; EARLY_TABLES]));
 /// The PL011 to use for what goes wrong before the FDT is understood; set when the image is built.
 const EARLY_CONSOLE: Option<&str> = option_env!("REDOUBT_EARLY_CONSOLE");
 
-/// Reads tables that lie in the image.
-struct ImageTables {
-    image: u64,
+/// Tables that lie in one mapped range.
+pub struct MappedTables {
+    /// Where the range starts.
+    pub physical: u64,
+    /// Where it is mapped.
+    pub va: u64,
 }
 
-impl ImageTables {
+impl MappedTables {
     fn entry(&self, table: Pa, index: usize) -> *mut u64 {
-        let table = IMAGE_VA.wrapping_add(distance(self.image, table.raw())) as *mut u64;
+        let table = self.va.wrapping_add(distance(self.physical, table.raw())) as *mut u64;
         table.wrapping_add(index & 511)
     }
 }
 
-impl TableMemory for ImageTables {
+impl TableMemory for MappedTables {
     fn read(&mut self, table: Pa, index: usize) -> u64 {
-        // SAFETY: all early tables lie in the image's bss, mapped at its link address.
+        // SAFETY: the tables come from a pool in the range (the image's bss, or EL2's region), which
+        // the early tables map, writable.
         unsafe { self.entry(table, index).read_volatile() }
     }
 
@@ -63,7 +67,7 @@ impl TableMemory for ImageTables {
 
 /// The early tables.
 pub struct EarlyMap {
-    hw: ImageTables,
+    hw: MappedTables,
     tables: Stage1,
     pool: TablePool,
     console: Option<u64>,
@@ -75,7 +79,7 @@ impl EarlyMap {
         let storage = distance(IMAGE_VA, TABLES.0.get() as u64).saturating_add(image);
         let root = pa(image.wrapping_add(layout::early_root_offset()));
         Self {
-            hw: ImageTables { image },
+            hw: MappedTables { physical: image, va: IMAGE_VA },
             tables: Stage1::new(root, VaBits::Bits48),
             pool: TablePool::from_range(pages(storage, size_of::<Tables>() as u64)),
             console: None,
