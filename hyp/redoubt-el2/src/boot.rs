@@ -223,16 +223,7 @@ extern "C" fn early_main(fdt: u64, image: u64, level: u64, started: u64) -> ! {
     let region = Region::new(&layout.hyp, &budget);
     map.region(&layout.hyp);
     let tables = build_tables(&machine, &layout, &region);
-    let boot = CpuBoot {
-        ttbr: tables.ttbr(),
-        tcr: VaBits::Bits48.tcr(cpu::pa_range()),
-        mair: MAIR_EL2,
-        sctlr: SCTLR_EL2,
-        stack: layout::stack_top(0),
-        percpu: percpu::address(0),
-        vectors: arch::host_vectors_address(),
-        entry: boot_main as *const () as u64,
-    };
+    let boot = boot_block(&tables, 0, boot_main as *const () as u64);
     // The boot CPU uses the data of CPU 0 until it knows which CPU it is.
     let offset = STACK_BYTES.saturating_add(core::mem::offset_of!(PerCpu, boot) as u64);
     let block = region.per_cpu.saturating_add(offset);
@@ -330,6 +321,20 @@ extern "C" fn boot_main() -> ! {
     psci::start_host(this, kernel, fdt)
 }
 
+/// What a CPU loads on its way to `entry`.
+fn boot_block(tables: &Stage1, cpu: u64, entry: u64) -> CpuBoot {
+    CpuBoot {
+        ttbr: tables.ttbr(),
+        tcr: VaBits::Bits48.tcr(cpu::pa_range()),
+        mair: MAIR_EL2,
+        sctlr: SCTLR_EL2,
+        stack: layout::stack_top(cpu),
+        percpu: percpu::address(cpu),
+        vectors: arch::host_vectors_address(),
+        entry,
+    }
+}
+
 /// Prepares the data of all CPUs. Returns which one runs this.
 fn start_cpus(machine: &MachineInfo, tables: &Stage1) -> CpuIndex {
     let mut cpus = CpuTable::new();
@@ -338,16 +343,8 @@ fn start_cpus(machine: &MachineInfo, tables: &Stage1) -> CpuIndex {
         let Ok(index) = cpus.add(description.mpidr) else {
             fatal::refuse(|line| line.text("bad MPIDR ").hex(description.mpidr))
         };
-        let boot = CpuBoot {
-            ttbr: tables.ttbr(),
-            tcr: VaBits::Bits48.tcr(cpu::pa_range()),
-            mair: MAIR_EL2,
-            sctlr: SCTLR_EL2,
-            stack: layout::stack_top(number as u64),
-            percpu: percpu::address(number as u64),
-            vectors: arch::host_vectors_address(),
-            entry: crate::psci::cpu_main as *const () as u64,
-        };
+        let entry = psci::cpu_main as *const () as u64;
+        let boot = boot_block(tables, number as u64, entry);
         // SAFETY: build_tables mapped the data of each CPU of the machine, and all but this one
         // are off; this one reads nothing of it yet.
         unsafe { percpu::initialise(index, boot) };

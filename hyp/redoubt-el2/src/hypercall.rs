@@ -250,12 +250,10 @@ fn create_vcpu(
     }
     drop(host);
     slot.vm.commit_vcpu(plan, state.start(), run.start());
-    let window = Window::map(Use::State, state.start_pa());
-    // SAFETY: the page was just donated and zeroed, which is a valid context, and the VM's lock
-    // keeps every other CPU from it.
-    let context = unsafe { &mut *window.pointer::<VcpuContext>() };
-    context.reset(0, 0);
-    Ok(0)
+    with_registers(&slot, state.start(), |context| {
+        context.reset(0, 0);
+        Ok(0)
+    })
 }
 
 /// Calls `access` with the registers of a vCPU that does not run.

@@ -45,10 +45,7 @@ registers! {
     read_mpidr_el1 = "mpidr_el1";
     read_id_aa64pfr0_el1 = "id_aa64pfr0_el1";
     read_id_aa64pfr1_el1 = "id_aa64pfr1_el1";
-    read_id_aa64zfr0_el1 = "S3_0_C0_C4_4";
-    read_id_aa64smfr0_el1 = "S3_0_C0_C4_5";
     read_id_aa64dfr0_el1 = "id_aa64dfr0_el1";
-    read_id_aa64dfr1_el1 = "id_aa64dfr1_el1";
     read_id_aa64isar0_el1 = "id_aa64isar0_el1";
     read_id_aa64isar1_el1 = "id_aa64isar1_el1";
     read_id_aa64isar2_el1 = "S3_0_C0_C6_2";
@@ -58,7 +55,6 @@ registers! {
     read_id_aa64mmfr3_el1 = "S3_0_C0_C7_3";
     read_ctr_el0 = "ctr_el0";
     read_dczid_el0 = "dczid_el0";
-    read_clidr_el1 = "clidr_el1";
     read_cntpct_el0 = "cntpct_el0";
 
     read_esr_el2 = "esr_el2";
@@ -67,7 +63,6 @@ registers! {
     read_elr_el2, write_elr_el2 = "elr_el2";
     read_spsr_el2, write_spsr_el2_raw = "spsr_el2";
     read_tpidr_el2 = "tpidr_el2";
-    read_sctlr_el2 = "sctlr_el2";
     read_hcr_el2, write_hcr_el2_raw = "hcr_el2";
     read_hcrx_el2, write_hcrx_el2 = "S3_4_C1_C2_2";
     read_vttbr_el2, write_vttbr_el2 = "vttbr_el2";
@@ -135,7 +130,6 @@ registers! {
     read_ich_lr15_el2, write_ich_lr15_el2 = "ich_lr15_el2";
 
     read_sctlr_el1, write_sctlr_el1 = "sctlr_el1";
-    read_actlr_el1, write_actlr_el1 = "actlr_el1";
     read_cpacr_el1, write_cpacr_el1 = "cpacr_el1";
     read_ttbr0_el1, write_ttbr0_el1 = "ttbr0_el1";
     read_ttbr1_el1, write_ttbr1_el1 = "ttbr1_el1";
@@ -151,9 +145,6 @@ registers! {
     read_tpidr_el0, write_tpidr_el0 = "tpidr_el0";
     read_tpidrro_el0, write_tpidrro_el0 = "tpidrro_el0";
     read_tpidr_el1, write_tpidr_el1 = "tpidr_el1";
-    read_tpidr2_el0, write_tpidr2_el0 = "S3_3_C13_C0_5";
-    read_scxtnum_el0, write_scxtnum_el0 = "S3_3_C13_C0_7";
-    read_scxtnum_el1, write_scxtnum_el1 = "S3_0_C13_C0_7";
     read_cntkctl_el1, write_cntkctl_el1 = "cntkctl_el1";
     read_par_el1, write_par_el1 = "par_el1";
     read_csselr_el1, write_csselr_el1 = "csselr_el1";
@@ -167,9 +158,6 @@ registers! {
     read_cntv_ctl_el0, write_cntv_ctl_el0 = "cntv_ctl_el0";
     read_cntv_cval_el0, write_cntv_cval_el0 = "cntv_cval_el0";
     read_pmcr_el0, write_pmcr_el0 = "pmcr_el0";
-    read_pmuserenr_el0, write_pmuserenr_el0 = "pmuserenr_el0";
-    read_tcr2_el1, write_tcr2_el1 = "S3_0_C2_C0_3";
-    read_sctlr2_el1, write_sctlr2_el1 = "S3_0_C1_C0_3";
 
     read_apiakeylo_el1, write_apiakeylo_el1 = "S3_0_C2_C1_0";
     read_apiakeyhi_el1, write_apiakeyhi_el1 = "S3_0_C2_C1_1";
