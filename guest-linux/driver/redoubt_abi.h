@@ -9,6 +9,7 @@
 #define REDOUBT_INFO                         0xc6000101U
 #define REDOUBT_STATS                        0xc6000102U
 #define REDOUBT_DENIED                       0xc6000103U
+#define REDOUBT_DMA_EVENT                    0xc6000104U
 #define REDOUBT_VM_CREATE                    0xc6000110U
 #define REDOUBT_VM_SET_MEMORY                0xc6000111U
 #define REDOUBT_VM_ADD_TABLES                0xc6000112U
@@ -47,7 +48,7 @@
 #define REDOUBT_UID_1                        0x7f3a4c11ULL
 #define REDOUBT_UID_2                        0x9be20d6cULL
 #define REDOUBT_UID_3                        0x31a588f0ULL
-#define REDOUBT_ABI_VERSION                  0x10000ULL
+#define REDOUBT_ABI_VERSION                  0x10001ULL
 #define REDOUBT_PAGE_SIZE                    0x1000ULL
 
 enum redoubt_status {
@@ -72,6 +73,7 @@ enum redoubt_status {
 	REDOUBT_STATUS_PROTECTED = -18,
 	REDOUBT_STATUS_NO_SLOT = -19,
 	REDOUBT_STATUS_POWERED_OFF = -20,
+	REDOUBT_STATUS_DMA_UNGUARDED = -21,
 };
 
 /* X(name, text, errno) for every refusal */
@@ -95,7 +97,8 @@ enum redoubt_status {
 	X(WRONG_STATE, "The VM is not in a state in which the call is allowed", EPERM) \
 	X(PROTECTED, "The call would reveal or change what a protected VM keeps from the host", EPERM) \
 	X(NO_SLOT, "All slots of that kind are in use", ENOSPC) \
-	X(POWERED_OFF, "The vCPU is powered off", EAGAIN)
+	X(POWERED_OFF, "The vCPU is powered off", EAGAIN) \
+	X(DMA_UNGUARDED, "No protected VMs: a device can reach memory past the SMMUs; INFO(DMA_GUARD) says which", ENODEV)
 
 #define REDOUBT_INFO_MAX_VMS                      0
 #define REDOUBT_INFO_MAX_VCPUS                    1
@@ -107,6 +110,12 @@ enum redoubt_status {
 #define REDOUBT_INFO_FEATURES                     7
 #define REDOUBT_INFO_CPUS                         8
 #define REDOUBT_INFO_BOOT_TICKS                   9
+#define REDOUBT_INFO_DMA_GUARD                    10
+#define REDOUBT_INFO_DMA_CULPRIT                  11
+#define REDOUBT_INFO_DMA_INVALIDATIONS            12
+#define REDOUBT_INFO_GIC_REFUSALS                 13
+#define REDOUBT_INFO_REGION_BYTES                 14
+#define REDOUBT_INFO_DMA_TABLE_BYTES              15
 #define REDOUBT_COUNTER_HOST_ENTRIES              0
 #define REDOUBT_COUNTER_HOST_HVC                  1
 #define REDOUBT_COUNTER_HOST_SMC                  2
@@ -116,6 +125,33 @@ enum redoubt_status {
 #define REDOUBT_COUNTER_HOST_OTHER                6
 #define REDOUBT_COUNTER_GUEST_EXITS               7
 #define REDOUBT_COUNTER_HOST_REFUSED_ABORTS       8
+#define REDOUBT_DMA_GUARDED                       0
+#define REDOUBT_DMA_NO_SMMU                       1
+#define REDOUBT_DMA_PARTIAL_MAP                   2
+#define REDOUBT_DMA_BAD_MAP                       3
+#define REDOUBT_DMA_UNKNOWN_MASTER                4
+#define REDOUBT_DMA_UNKNOWN_IOMMU                 5
+#define REDOUBT_DMA_SECOND_ROOT                   6
+#define REDOUBT_DMA_VIRTIO_BYPASS                 7
+#define REDOUBT_DMA_BAD_HIERARCHY                 8
+#define REDOUBT_DMA_SMMU_UNUSABLE                 9
+#define REDOUBT_DMA_TOO_MANY                      10
+#define REDOUBT_DMA_GIC_UNUSABLE                  11
+/* X(name, text) for every answer of INFO(DMA_GUARD) */
+#define REDOUBT_DMA_GUARDS(X) \
+	X(GUARDED, "All are") \
+	X(NO_SMMU, "A PCI host bridge without an SMMU; the culprit is its configuration space") \
+	X(PARTIAL_MAP, "Requester IDs of a PCI host bridge that no SMMU translates; the culprit is the first") \
+	X(BAD_MAP, "An `iommu-map` that is malformed; the culprit is the bridge's configuration space") \
+	X(UNKNOWN_MASTER, "A device that may write to memory and has no SMMU; the culprit is its registers") \
+	X(UNKNOWN_IOMMU, "An IOMMU that is no SMMUv3; the culprit is its registers, or zero") \
+	X(SECOND_ROOT, "A PCI function on a bus that no bridge leads to: another root; the culprit is its requester ID") \
+	X(VIRTIO_BYPASS, "A virtio function that passes by the SMMU (VIRTIO_F_ACCESS_PLATFORM is not offered); the culprit is its requester ID") \
+	X(BAD_HIERARCHY, "A PCI hierarchy that is not understood; the culprit is a requester ID") \
+	X(SMMU_UNUSABLE, "An SMMU that cannot do what is needed; the culprit is its registers") \
+	X(TOO_MANY, "More SMMUs, bridges or interrupt translation services than there is room for") \
+	X(GIC_UNUSABLE, "A GIC whose memory accesses cannot be guarded; the culprit is its registers")
+
 #define REDOUBT_EXIT_INTERRUPT                    1
 #define REDOUBT_EXIT_WAIT_FOR_INTERRUPT           2
 #define REDOUBT_EXIT_WAIT_FOR_EVENT               3

@@ -119,6 +119,11 @@ host_calls! {
         index
     ) -> "function identifier" refuses [InvalidArgument];
 
+    /// Takes the oldest event that an SMMU has recorded: a device was kept from an address. Bits 7:0
+    /// of X1 are the event's number (IHI 0070, 7.3) or zero when there is none, bit 8 is set for a
+    /// write, bits 63:32 are the stream. The host asks when an interrupt of /hypervisor comes.
+    DmaEvent = 0xc600_0104, "DMA_EVENT" () -> "event; in X2 its address, in X3 how many were lost so far" refuses [];
+
     /// Creates a VM without vCPUs or memory. The root is donated to EL2 for the start of the stage-2
     /// table, and scrubbed: one page, or with more than 39 bits two contiguous pages aligned to
     /// 8 KiB. The VM is in the state `Creating` until a vCPU first runs.
@@ -131,7 +136,7 @@ host_calls! {
         vcpus,
         /// page frame number of the root
         root_pfn
-    ) -> "handle" refuses [InvalidArgument, Misaligned, Overflow, NotRam, NotOwner, Shared, Pinned, NoSlot, Busy];
+    ) -> "handle" refuses [InvalidArgument, Misaligned, Overflow, NotRam, NotOwner, Shared, Pinned, NoSlot, Busy, DmaUnguarded];
 
     /// Declares guest physical memory. For a protected VM, an access in these ranges never
     /// discloses data to the host, and memory can be mapped nowhere else. Only in the state
@@ -296,12 +301,58 @@ numbers! {
         /// Number of memory ranges that VM_SET_MEMORY can declare for a VM.
         MaxMemoryRanges = 6, "MAX_MEMORY_RANGES";
         /// Features: bit 0 protected VMs are offered; bit 1 counters of STATS count; bit 2 devices and
-        /// the GIC are kept from memory that is not the host's (not in this version).
+        /// the GIC are kept from memory that is not the host's. Without bit 2 there is no bit 0, and
+        /// DMA_GUARD says why.
         Features = 7, "FEATURES";
         /// Number of physical CPUs.
         Cpus = 8, "CPUS";
         /// Ticks of the physical counter from EL2's first instruction to the host's.
         BootTicks = 9, "BOOT_TICKS";
+        /// Why devices are not kept from memory that is not the host's, a number of `DmaGuard`.
+        DmaGuard = 10, "DMA_GUARD";
+        /// Which device that is about, see `DmaGuard`.
+        DmaCulprit = 11, "DMA_CULPRIT";
+        /// TLB invalidations that SMMUs were told since boot.
+        DmaInvalidations = 12, "DMA_INVALIDATIONS";
+        /// Changes of its tables and commands that the GIC was kept from since boot.
+        GicRefusals = 13, "GIC_REFUSALS";
+        /// Bytes of RAM that EL2 has taken in all.
+        RegionBytes = 14, "REGION_BYTES";
+        /// Bytes of these for tables that SMMUs walk.
+        DmaTableBytes = 15, "DMA_TABLE_BYTES";
+    }
+}
+
+numbers! {
+    /// Whether every device that can write to memory is kept from what is not the host's, and if not,
+    /// why: the answer of INFO(DMA_GUARD). INFO(DMA_CULPRIT) is the physical address of a device's
+    /// registers or a PCI requester ID (bus in bits 15:8, device in 7:3, function in 2:0), as stated.
+    DmaGuard {
+        /// All are.
+        Guarded = 0, "GUARDED";
+        /// A PCI host bridge without an SMMU; the culprit is its configuration space.
+        NoSmmu = 1, "NO_SMMU";
+        /// Requester IDs of a PCI host bridge that no SMMU translates; the culprit is the first.
+        PartialMap = 2, "PARTIAL_MAP";
+        /// An `iommu-map` that is malformed; the culprit is the bridge's configuration space.
+        BadMap = 3, "BAD_MAP";
+        /// A device that may write to memory and has no SMMU; the culprit is its registers.
+        UnknownMaster = 4, "UNKNOWN_MASTER";
+        /// An IOMMU that is no SMMUv3; the culprit is its registers, or zero.
+        UnknownIommu = 5, "UNKNOWN_IOMMU";
+        /// A PCI function on a bus that no bridge leads to: another root; the culprit is its requester ID.
+        SecondRoot = 6, "SECOND_ROOT";
+        /// A virtio function that passes by the SMMU (VIRTIO_F_ACCESS_PLATFORM is not offered); the
+        /// culprit is its requester ID.
+        VirtioBypass = 7, "VIRTIO_BYPASS";
+        /// A PCI hierarchy that is not understood; the culprit is a requester ID.
+        BadHierarchy = 8, "BAD_HIERARCHY";
+        /// An SMMU that cannot do what is needed; the culprit is its registers.
+        SmmuUnusable = 9, "SMMU_UNUSABLE";
+        /// More SMMUs, bridges or interrupt translation services than there is room for.
+        TooMany = 10, "TOO_MANY";
+        /// A GIC whose memory accesses cannot be guarded; the culprit is its registers.
+        GicUnusable = 11, "GIC_UNUSABLE";
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write;
 use std::string::String;
 
-use crate::call::{self, CallDoc, Counter, HostCall, Info};
+use crate::call::{self, CallDoc, Counter, DmaGuard, HostCall, Info};
 use crate::{ABI_VERSION, HOST_UID, Status, reg, run};
 
 /// Turns `CamelCase` into `UPPER_CASE`.
@@ -102,6 +102,16 @@ pub fn c_header() -> String {
     for (name, value) in Counter::ALL.iter().map(|(value, name, _)| (name, *value as u64)) {
         let _ = writeln!(out, "#define REDOUBT_COUNTER_{name:<25} {value}");
     }
+    for (value, name, _) in DmaGuard::ALL {
+        let _ = writeln!(out, "#define REDOUBT_DMA_{name:<29} {}", *value as u64);
+    }
+    out.push_str(
+        "/* X(name, text) for every answer of INFO(DMA_GUARD) */\n#define REDOUBT_DMA_GUARDS(X)",
+    );
+    for (_, name, text) in DmaGuard::ALL {
+        let _ = write!(out, " \\\n\tX({name}, \"{}\")", text.trim().trim_end_matches('.'));
+    }
+    out.push_str("\n\n");
     for (value, name, _) in run::ExitReason::ALL {
         let _ = writeln!(out, "#define REDOUBT_EXIT_{name:<28} {}", *value as u64);
     }
@@ -158,7 +168,7 @@ pub fn markdown() -> String {
          ## Convention\n\n\
          Calls of the host are fast HVC64 calls of the vendor-specific hypervisor range (owner 6) of \
          SMCCC (Arm DEN0028): the function identifier in W0, arguments from X1, the status in X0, one \
-         value in X1, X2 and X3 zero, X4 and up preserved. An unknown \
+         value in X1, X2 and X3 zero unless the call says otherwise, X4 and up preserved. An unknown \
          function answers `NotSupported`. A refused call changes nothing.\n\n\
          Only EL1 of the host may call; an EL0 process cannot execute HVC.\n\n\
          ## Calls of the host\n\n",
@@ -181,6 +191,10 @@ pub fn markdown() -> String {
     }
     out.push_str("\n## Selectors of INFO\n\n| value | name | meaning |\n|---|---|---|\n");
     for (value, name, text) in Info::ALL {
+        let _ = writeln!(out, "| {} | {name} | {} |", *value as u64, text.trim());
+    }
+    out.push_str("\n## Answers of INFO(DMA_GUARD)\n\n| value | name | meaning |\n|---|---|---|\n");
+    for (value, name, text) in DmaGuard::ALL {
         let _ = writeln!(out, "| {} | {name} | {} |", *value as u64, text.trim());
     }
     out.push_str("\n## Counters of STATS\n\n| value | name | meaning |\n|---|---|---|\n");

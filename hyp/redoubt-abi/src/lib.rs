@@ -48,7 +48,7 @@ pub use status::Status;
 
 /// Version of the interface: major in bits 31:16, minor in bits 15:0. The major number changes
 /// when an older driver cannot work any more.
-pub const ABI_VERSION: u32 = 0x0001_0000;
+pub const ABI_VERSION: u32 = 0x0001_0001;
 
 /// Size in bytes of the pages that every call counts in.
 pub const PAGE_SIZE: u64 = 4096;

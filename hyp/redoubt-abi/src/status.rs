@@ -96,6 +96,8 @@ statuses! {
     NoSlot = -19, ENOSPC;
     /// The vCPU is powered off.
     PoweredOff = -20, EAGAIN;
+    /// No protected VMs: a device can reach memory past the SMMUs; INFO(DMA_GUARD) says which.
+    DmaUnguarded = -21, ENODEV;
 }
 
 impl Status {

@@ -15,7 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::vec::Vec;
 
 use crate::addr::{Ipa, Pa, Pfn};
-use crate::hw::{Breach, FailStop, PageScrub, Stage2Context, TableMemory, TlbOps};
+use crate::hw::{
+    Breach, DeviceHw, FailStop, PageScrub, RegisterFrame, Stage2Context, TableMemory, TlbOps,
+};
 use crate::stage2::descriptor::{ENTRIES, Entry, decode, level_pages};
 
 /// One step, as the hardware would see it.
@@ -379,6 +381,28 @@ impl PageScrub for FakeHw {
         self.log.push(Step::Settle);
         self.unsettled = false;
     }
+}
+
+impl DeviceHw for FakeHw {
+    fn read32(&mut self, frame: RegisterFrame, offset: u32) -> u32 {
+        panic!("no device: {frame:?} {offset:#x}");
+    }
+
+    fn read64(&mut self, frame: RegisterFrame, offset: u32) -> u64 {
+        panic!("no device: {frame:?} {offset:#x}");
+    }
+
+    fn write32(&mut self, frame: RegisterFrame, offset: u32, _: u32) {
+        panic!("no device: {frame:?} {offset:#x}");
+    }
+
+    fn write64(&mut self, frame: RegisterFrame, offset: u32, _: u64) {
+        panic!("no device: {frame:?} {offset:#x}");
+    }
+
+    fn clean_entry(&mut self, _: Pa, _: usize) {}
+
+    fn dsb_sy(&mut self) {}
 }
 
 impl FailStop for FakeHw {

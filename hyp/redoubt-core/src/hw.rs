@@ -88,10 +88,47 @@ pub trait PageScrub {
     fn settle(&mut self);
 }
 
+/// The registers of a device that EL2 drives, or guards, by its number in the order of the FDT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RegisterFrame {
+    /// An SMMUv3: page 0 from offset 0, page 1 from offset 0x10000.
+    Smmu(u8),
+    /// The control frame of an ITS: its first page.
+    Its(u8),
+    /// The RD_base frame of the redistributor of this physical CPU: its first page.
+    Redistributor(u8),
+}
+
+/// Reaches devices that read and write memory themselves.
+pub trait DeviceHw {
+    /// Reads the 32-bit register at `offset`.
+    fn read32(&mut self, frame: RegisterFrame, offset: u32) -> u32;
+
+    /// Reads the 64-bit register at `offset`.
+    fn read64(&mut self, frame: RegisterFrame, offset: u32) -> u64;
+
+    /// Writes the 32-bit register at `offset`. No barrier is implied.
+    fn write32(&mut self, frame: RegisterFrame, offset: u32, value: u32);
+
+    /// Writes the 64-bit register at `offset`. No barrier is implied.
+    fn write64(&mut self, frame: RegisterFrame, offset: u32, value: u64);
+
+    /// Cleans and invalidates the cache line of the 64-bit word at `index` of a page of EL2's to the
+    /// point of coherency (`DC CIVAC`), for a device that does not snoop: what was stored becomes
+    /// visible to it, and what it stored to us.
+    fn clean_entry(&mut self, table: Pa, index: usize);
+
+    /// `DSB SY`: stores and cache maintenance so far are done before a device sees what follows.
+    fn dsb_sy(&mut self);
+}
+
 /// Names an invariant of EL2 that did not hold. No input can cause one: it is a bug or a memory
 /// error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
+    /// An SMMU reports an error of its own, or does not finish an invalidation: devices may still
+    /// reach a page that is about to change hands.
+    DmaUnfinished,
     /// A table reserved by a plan was gone when it was committed.
     TableMissing,
     /// A stage-2 table does not say what the frame table says.
@@ -108,6 +145,6 @@ pub trait FailStop {
 }
 
 /// Everything that an operation on memory needs from the hardware.
-pub trait MemoryHw: TableMemory + TlbOps + PageScrub + FailStop {}
+pub trait MemoryHw: TableMemory + TlbOps + PageScrub + DeviceHw + FailStop {}
 
-impl<T: TableMemory + TlbOps + PageScrub + FailStop + ?Sized> MemoryHw for T {}
+impl<T: TableMemory + TlbOps + PageScrub + DeviceHw + FailStop + ?Sized> MemoryHw for T {}

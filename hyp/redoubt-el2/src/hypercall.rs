@@ -32,12 +32,22 @@ pub fn handle(registers: &mut HostRegisters) {
         registers.set_first_four(HOST_UID.map(u64::from));
         return;
     }
-    let result = HostCall::decode(&[x0, x1, x2, x3, x4, x5, x6]).and_then(dispatch);
-    let (status, value) = match result {
+    let call = HostCall::decode(&[x0, x1, x2, x3, x4, x5, x6]);
+    if call == Ok(HostCall::DmaEvent {}) {
+        let [event, address, lost] = dma_event();
+        registers.set_first_four([Status::Success.to_register(), event, address, lost]);
+        return;
+    }
+    let (status, value) = match call.and_then(dispatch) {
         Ok(value) => (Status::Success, value),
         Err(status) => (status, 0),
     };
     registers.set_first_four([status.to_register(), value, 0, 0]);
+}
+
+/// DMA_EVENT: X1 to X3.
+fn dma_event() -> [u64; 3] {
+    [0; 3]
 }
 
 /// Carries out a decoded call; the value is for X1.
@@ -50,6 +60,7 @@ fn dispatch(call: HostCall) -> Result<u64, Status> {
             let function = usize::try_from(index).ok().and_then(psci::denied);
             function.map(u64::from).ok_or(Status::InvalidArgument)
         }
+        HostCall::DmaEvent {} => Ok(0),
         HostCall::VmCreate { flags, ipa_bits, vcpus, root_pfn } => {
             create(flags, ipa_bits, vcpus, root_pfn)
         }
@@ -87,6 +98,12 @@ fn info(selector: u64) -> Result<u64, Status> {
         Info::Features => features,
         Info::Cpus => CPUS.get().len() as u64,
         Info::BootTicks => *crate::boot::BOOT_TICKS.get(),
+        Info::DmaGuard
+        | Info::DmaCulprit
+        | Info::DmaInvalidations
+        | Info::GicRefusals
+        | Info::RegionBytes
+        | Info::DmaTableBytes => 0,
     };
     Ok(value)
 }

@@ -7,6 +7,7 @@
 //! 0x8100_0000_0000   PERCPU    64 KiB a CPU: guard, 32 KiB stack, guard, PerCpu, guard
 //! 0x8180_0000_0000   FIXMAP    16 pages a CPU, mapped for one operation each
 //! 0x8200_0000_0000   CONSOLE   UART registers
+//! 0x8240_0000_0000   DEVICES   registers of SMMUs and of what is guarded of the GIC, a page each
 //! 0x8280_0000_0000   BOOT      what the first CPU maps before the host starts, then empty
 //! ```
 
@@ -22,6 +23,8 @@ pub const PERCPU_VA: u64 = 0x8100_0000_0000;
 pub const FIXMAP_VA: u64 = 0x8180_0000_0000;
 /// UART.
 pub const CONSOLE_VA: u64 = 0x8200_0000_0000;
+/// Registers of SMMUs and of the GIC.
+pub const DEVICES_VA: u64 = 0x8240_0000_0000;
 /// Boot-time mappings.
 pub const BOOT_VA: u64 = 0x8280_0000_0000;
 

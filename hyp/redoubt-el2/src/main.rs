@@ -15,7 +15,7 @@
 //! | `psci` | power control, CPUs coming up |
 //! | `guest`, `world`, `vgic` | running a vCPU |
 //! | `vm` | VM slots and their locks |
-//! | `memory`, `window` | tables, TLB, scrubbing; mapping of foreign pages |
+//! | `memory`, `window`, `mmio` | tables, TLB, scrubbing; mapping of foreign pages; device registers |
 //! | `percpu`, `sync`, `layout`, `traps`, `cpu`, `console`, `fatal` | what the others stand on |
 #![no_std]
 #![no_main]
@@ -37,6 +37,7 @@ mod host;
 mod hypercall;
 mod layout;
 mod memory;
+mod mmio;
 mod percpu;
 mod psci;
 mod sync;

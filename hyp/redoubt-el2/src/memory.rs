@@ -1,17 +1,19 @@
 //! Memory effects for `redoubt-core`: tables, TLB maintenance, scrubbing.
 
 use redoubt_core::addr::{HypVa, Ipa, Pa, Pfn};
-use redoubt_core::hw::{Breach, FailStop, PageScrub, Stage2Context, TableMemory, TlbOps};
+use redoubt_core::hw::{
+    Breach, DeviceHw, FailStop, PageScrub, RegisterFrame, Stage2Context, TableMemory, TlbOps,
+};
 use redoubt_core::memory::HostMemory;
 use redoubt_core::stage1::HypTlb;
 
 use crate::arch::{self, sysreg};
-use crate::fatal;
 use crate::layout::LINEAR_VA;
 use crate::sync::{BootCell, Guard, Lock, rank};
 use crate::traps::HOST_STAGE2;
 use crate::window::{Use, Window};
 use crate::world::{self, Walks};
+use crate::{fatal, mmio};
 
 /// The part of EL2's region that the linear map covers.
 #[derive(Clone, Copy, Debug)]
@@ -203,9 +205,38 @@ impl PageScrub for Hw {
     }
 }
 
+impl DeviceHw for Hw {
+    fn read32(&mut self, frame: RegisterFrame, offset: u32) -> u32 {
+        mmio::read32(frame, offset)
+    }
+
+    fn read64(&mut self, frame: RegisterFrame, offset: u32) -> u64 {
+        mmio::read64(frame, offset)
+    }
+
+    fn write32(&mut self, frame: RegisterFrame, offset: u32, value: u32) {
+        mmio::write32(frame, offset, value);
+    }
+
+    fn write64(&mut self, frame: RegisterFrame, offset: u32, value: u64) {
+        mmio::write64(frame, offset, value);
+    }
+
+    fn clean_entry(&mut self, table: Pa, index: usize) {
+        let entry = self.entry(table, index);
+        // SAFETY: as in `read`.
+        unsafe { arch::clean_line(entry as u64) }
+    }
+
+    fn dsb_sy(&mut self) {
+        arch::dsb_sy();
+    }
+}
+
 impl FailStop for Hw {
     fn fail_stop(&mut self, breach: Breach) -> ! {
         fatal::stop(match breach {
+            Breach::DmaUnfinished => "an SMMU does not finish an invalidation",
             Breach::TableMissing => "a planned table is missing",
             Breach::TablesDisagree => "a stage-2 table disagrees with the ownership table",
             Breach::TransitionLost => "a planned transition was refused",

@@ -105,10 +105,19 @@ pub unsafe fn clean_invalidate(address: u64, length: u64) {
     let mut at = address & !line.wrapping_sub(1);
     while at < address.wrapping_add(length) {
         // SAFETY: the caller guarantees that the address is mapped.
-        unsafe { asm!("dc civac, {}", in(reg) at, options(nostack, preserves_flags)) }
+        unsafe { clean_line(at) }
         at = at.wrapping_add(line);
     }
     dsb_sy();
+}
+
+/// Cleans and invalidates one data cache line to the point of coherency; no barrier.
+///
+/// # Safety
+/// The address must be mapped and readable.
+pub unsafe fn clean_line(address: u64) {
+    // SAFETY: the caller guarantees that the address is mapped.
+    unsafe { asm!("dc civac, {}", in(reg) address, options(nostack, preserves_flags)) }
 }
 
 /// Whether there is a firmware to call: the FDT names PSCI. Without EL3, an SMC of EL2's is UNDEFINED.
