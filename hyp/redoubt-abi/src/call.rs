@@ -5,9 +5,6 @@
 
 use crate::status::Status;
 
-/// First function identifier of the host calls: fast, 64 bit, owner 6.
-pub const HOST_CALL_BASE: u32 = 0xc600_0100;
-
 /// What `docs/hypercalls.md` says of a call.
 #[derive(Clone, Copy, Debug)]
 pub struct CallDoc {

@@ -15,6 +15,7 @@ macro_rules! statuses {
 
         impl Status {
             /// Every status, in the order of its number.
+            #[cfg(any(test, feature = "generate"))]
             pub const ALL: &'static [Self] = &[$(Self::$name,)+];
 
             /// Decodes X0; `None` for a number that no version of this interface defines.
@@ -27,6 +28,7 @@ macro_rules! statuses {
             }
 
             /// Name of the Linux errno that the driver hands on.
+            #[cfg(any(test, feature = "generate"))]
             #[must_use]
             pub const fn errno(self) -> &'static str {
                 match self {
@@ -43,6 +45,7 @@ macro_rules! statuses {
             }
 
             /// What the status means, in one sentence.
+            #[cfg(any(test, feature = "generate"))]
             #[must_use]
             pub const fn text(self) -> &'static str {
                 match self {

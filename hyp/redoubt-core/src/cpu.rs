@@ -43,11 +43,8 @@ pub struct CpuTable {
 }
 
 impl CpuTable {
-    /// Makes an empty table.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { affinities: [0; MAX_CPUS], count: 0 }
-    }
+    /// A table without CPUs.
+    pub const EMPTY: Self = Self { affinities: [0; MAX_CPUS], count: 0 };
 
     /// Adds the CPU with affinity `mpidr`, as the device tree's `reg` states it.
     ///
@@ -95,20 +92,9 @@ impl CpuTable {
 
     /// Returns the number of CPUs.
     #[must_use]
+    #[allow(clippy::len_without_is_empty)]
     pub const fn len(&self) -> usize {
         self.count as usize
-    }
-
-    /// Tells whether there is no CPU.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-}
-
-impl Default for CpuTable {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

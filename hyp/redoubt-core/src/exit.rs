@@ -21,7 +21,7 @@ use redoubt_abi::run::ExitReason;
 use crate::inject::{self, El1Exception, pstate};
 use crate::smccc;
 use crate::sysreg::{self, GuestAccess, IdRegisters, SysregAccess};
-use crate::vcpu::{FaultingAccess, Load, PendingExit, VcpuContext};
+use crate::vcpu::{PendingExit, VcpuContext};
 use crate::vm::MemoryRanges;
 
 pub use host::{HostAbort, HostAccess, HostDecision, HostExit, decide_host, decode_host};
@@ -379,11 +379,10 @@ pub fn decide_guest(
     context: &mut VcpuContext,
     view: &GuestView<'_>,
 ) -> GuestDecision {
-    let report = |reason| GuestDecision::Report(ExitReport::new(reason));
     let aarch32 = context.pstate & pstate::AARCH32 != 0;
     match *exit {
-        GuestExit::Interrupt => report(ExitReason::Interrupt),
-        GuestExit::SystemError => report(ExitReason::SystemError),
+        GuestExit::Interrupt => report(ExitReason::Interrupt, [0; 4]),
+        GuestExit::SystemError => report(ExitReason::SystemError, [0; 4]),
         GuestExit::Abort(abort) => decide_abort(&abort, syndrome, context, view),
         GuestExit::Unexpected => internal_error(syndrome.esr, view),
         GuestExit::Undefined => undefined(context),
@@ -391,11 +390,11 @@ pub fn decide_guest(
         _ if aarch32 => undefined(context),
         GuestExit::WaitForInterrupt => {
             context.skip();
-            report(ExitReason::WaitForInterrupt)
+            report(ExitReason::WaitForInterrupt, [0; 4])
         }
         GuestExit::WaitForEvent => {
             context.skip();
-            report(ExitReason::WaitForEvent)
+            report(ExitReason::WaitForEvent, [0; 4])
         }
         GuestExit::Call(conduit, immediate) => {
             if conduit == Conduit::Smc {
@@ -416,19 +415,26 @@ pub fn decide_guest(
             GuestAccess::Undefined => undefined(context),
             GuestAccess::SoftwareInterrupt(value) => {
                 context.skip();
-                GuestDecision::Report(ExitReport::with(
-                    ExitReason::SoftwareInterrupt,
-                    [value, 0, 0, 0],
-                ))
+                report(ExitReason::SoftwareInterrupt, [value, 0, 0, 0])
             }
         },
     }
 }
 
-/// Injects an undefined instruction exception.
-fn undefined(context: &mut VcpuContext) -> GuestDecision {
-    inject::inject_guest(context, &El1Exception::Undefined);
+/// The guest takes an exception.
+fn inject(context: &mut VcpuContext, exception: El1Exception) -> GuestDecision {
+    inject::inject_guest(context, &exception);
     GuestDecision::Resume
+}
+
+/// The guest takes an undefined instruction exception.
+fn undefined(context: &mut VcpuContext) -> GuestDecision {
+    inject(context, El1Exception::Undefined)
+}
+
+/// The host is told, with arguments.
+fn report(reason: ExitReason, args: [u64; 4]) -> GuestDecision {
+    GuestDecision::Report(ExitReport::with(reason, args))
 }
 
 /// Reports what cannot be carried on from. Of a protected VM, only the exception class, the
@@ -441,8 +447,7 @@ fn internal_error(esr: u64, view: &GuestView<'_>) -> GuestDecision {
         (true, true) => 0xfe00_003f,
         (true, false) => 0xfe00_0000,
     };
-    let args = [esr & mask, 0, 0, 0];
-    GuestDecision::Report(ExitReport::with(ExitReason::InternalError, args))
+    report(ExitReason::InternalError, [esr & mask, 0, 0, 0])
 }
 
 /// Decides about an abort of a guest.
@@ -461,18 +466,13 @@ fn decide_abort(
         },
         // The guest's own access failed: it takes the abort, as on hardware without EL2.
         FaultStatus::External | FaultStatus::AddressSize => {
-            inject::inject_guest(context, &abort.exception(inject::FSC_EXTERNAL, far));
-            GuestDecision::Resume
+            inject(context, abort.exception(inject::FSC_EXTERNAL, far))
         }
         FaultStatus::Alignment => {
             let status = if abort.fetch { inject::FSC_EXTERNAL } else { inject::FSC_ALIGNMENT };
-            inject::inject_guest(context, &abort.exception(status, far));
-            GuestDecision::Resume
+            inject(context, abort.exception(status, far))
         }
-        FaultStatus::Unsupported(status) => {
-            inject::inject_guest(context, &abort.exception(status, far));
-            GuestDecision::Resume
-        }
+        FaultStatus::Unsupported(status) => inject(context, abort.exception(status, far)),
         // EL2 sets the access flag in every descriptor and follows break-before-make.
         FaultStatus::AccessFlag | FaultStatus::TlbConflict | FaultStatus::Other => {
             internal_error(syndrome.esr, view)
@@ -488,47 +488,43 @@ fn decide_access(
     context: &mut VcpuContext,
     view: &GuestView<'_>,
 ) -> GuestDecision {
-    let access = FaultingAccess { fetch: abort.fetch, write: abort.write, long: abort.long, far };
-    let flags = |in_range| [abort.write.into(), abort.fetch.into(), in_range];
     if view.memory.contains_address(ipa) {
-        let [write, fetch, in_range] = flags(1);
-        context.pending = PendingExit::fault(&access);
-        let args = [ipa & !0xfff, write, fetch, in_range];
-        return GuestDecision::Report(ExitReport::with(ExitReason::MemoryFault, args));
+        return memory_fault(abort, far, ipa & !0xfff, true, context);
     }
     let aarch32 = context.pstate & pstate::AARCH32 != 0;
     // Stage-1 tables in a device: no walk can be emulated. And AArch32 talks to no device.
     if abort.walk || aarch32 {
-        inject::inject_guest(context, &abort.exception(inject::FSC_EXTERNAL, far));
-        return GuestDecision::Resume;
+        return inject(context, abort.exception(inject::FSC_EXTERNAL, far));
     }
     if abort.maintenance {
         // Nothing is cached of what is not there.
         context.skip();
         return GuestDecision::Resume;
     }
-    let Some(described) = abort.access else {
-        let [write, fetch, in_range] = flags(0);
-        context.pending = PendingExit::fault(&access);
-        let args = [ipa, write, fetch, in_range];
-        return GuestDecision::Report(ExitReport::with(ExitReason::MemoryFault, args));
+    let Some(access) = abort.access else {
+        return memory_fault(abort, far, ipa, false, context);
     };
     if abort.write {
-        let value = context.read_x(described.register) & value_mask(described.bytes);
-        context.pending = PendingExit::write(&access);
-        let args = [ipa, described.bytes, value, 0];
-        GuestDecision::Report(ExitReport::with(ExitReason::MmioWrite, args))
+        let value = context.read_x(access.register) & value_mask(access.bytes);
+        context.pending = PendingExit::write(abort, far);
+        report(ExitReason::MmioWrite, [ipa, access.bytes, value, 0])
     } else {
-        let load = Load {
-            register: described.register,
-            bytes: described.bytes,
-            signed: described.signed,
-            wide: described.wide,
-        };
-        context.pending = PendingExit::read(&load, &access);
-        let args = [ipa, described.bytes, 0, 0];
-        GuestDecision::Report(ExitReport::with(ExitReason::MmioRead, args))
+        context.pending = PendingExit::read(&access, abort, far);
+        report(ExitReason::MmioRead, [ipa, access.bytes, 0, 0])
     }
+}
+
+/// Tells the host of an access that it may have to make possible.
+fn memory_fault(
+    abort: &Abort,
+    far: u64,
+    address: u64,
+    in_range: bool,
+    context: &mut VcpuContext,
+) -> GuestDecision {
+    context.pending = PendingExit::fault(abort, far);
+    let args = [address, abort.write.into(), abort.fetch.into(), in_range.into()];
+    report(ExitReason::MemoryFault, args)
 }
 
 /// The bits of a register that an access of this size moves.

@@ -159,23 +159,16 @@ impl El1Exception {
 
     /// ESR_EL1 for an exception taken from `pstate`.
     const fn syndrome(&self, from_el0: bool) -> u64 {
-        let same_level: u64 = if from_el0 { 0 } else { 1 };
-        match *self {
-            Self::Undefined => ESR_IL,
-            Self::DataAbort { status, write, long, far } => {
-                ((0x24 | same_level) << 26)
-                    | if long { ESR_IL } else { 0 }
-                    | if write { ISS_WNR } else { 0 }
-                    | if far.is_none() { ISS_FNV } else { 0 }
-                    | (status & 0x3f)
-            }
-            Self::InstructionAbort { status, far } => {
-                ((0x20 | same_level) << 26)
-                    | ESR_IL
-                    | if far.is_none() { ISS_FNV } else { 0 }
-                    | (status & 0x3f)
-            }
-        }
+        let (class, status, write, long) = match *self {
+            Self::Undefined => return ESR_IL,
+            Self::DataAbort { status, write, long, .. } => (0x24, status, write, long),
+            Self::InstructionAbort { status, .. } => (0x20, status, false, true),
+        };
+        ((class | if from_el0 { 0 } else { 1 }) << 26)
+            | if long { ESR_IL } else { 0 }
+            | if write { ISS_WNR } else { 0 }
+            | if self.far().is_none() { ISS_FNV } else { 0 }
+            | (status & 0x3f)
     }
 
     /// FAR_EL1, where the exception sets it.

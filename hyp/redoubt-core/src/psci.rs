@@ -27,8 +27,6 @@ pub const DENIED: u64 = code(-3);
 pub const ALREADY_ON: u64 = code(-4);
 /// ON_PENDING.
 pub const ON_PENDING: u64 = code(-5);
-/// INTERNAL_FAILURE.
-pub const INTERNAL_FAILURE: u64 = code(-6);
 /// INVALID_ADDRESS.
 pub const INVALID_ADDRESS: u64 = code(-9);
 

@@ -61,21 +61,19 @@ pub enum GuestCall {
     Resume,
     /// Return to the host.
     Report(ExitReport),
-    /// Give the host access to the page at this address, then [`finish_memory_call`].
-    Share {
-        /// Address of the page.
-        ipa: u64,
-    },
-    /// Take that access back, then [`finish_memory_call`].
-    Unshare {
-        /// Address of the page.
-        ipa: u64,
-    },
-    /// Give the page back to the host, scrubbed, then [`finish_memory_call`].
-    Relinquish {
-        /// Address of the page.
-        ipa: u64,
-    },
+    /// Do this with the page at this address, then [`finish_memory_call`].
+    Memory(MemoryCall, u64),
+}
+
+/// What a guest asks for a page of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemoryCall {
+    /// Give the host access.
+    Share,
+    /// Take that access back.
+    Unshare,
+    /// Give the page back to the host, scrubbed.
+    Relinquish,
 }
 
 /// Writes the answer to a call: X0 to X3.
@@ -85,7 +83,7 @@ pub fn answer(context: &mut VcpuContext, values: [u64; 4]) {
     }
 }
 
-/// Answers [`GuestCall::Share`], [`GuestCall::Unshare`] or [`GuestCall::Relinquish`].
+/// Answers [`GuestCall::Memory`].
 pub fn finish_memory_call(context: &mut VcpuContext, done: bool) {
     answer(context, [if done { psci::SUCCESS } else { INVALID_PARAMETER }, 0, 0, 0]);
 }
@@ -102,28 +100,23 @@ pub fn guest_call(
     #[allow(clippy::cast_possible_truncation)]
     let function = x0 as u32;
     if psci::is_psci(function) {
-        return match psci::guest_psci(vm, vcpu, function, [first, second, third]) {
-            GuestPsci::Return(value) => {
-                answer(context, [value, 0, 0, 0]);
-                GuestCall::Resume
-            }
-            GuestPsci::Report(value, report) => {
-                answer(context, [value, 0, 0, 0]);
-                GuestCall::Report(report)
-            }
+        let (value, call) = match psci::guest_psci(vm, vcpu, function, [first, second, third]) {
+            GuestPsci::Return(value) => (value, GuestCall::Resume),
+            GuestPsci::Report(value, report) => (value, GuestCall::Report(report)),
         };
+        answer(context, [value, 0, 0, 0]);
+        return call;
     }
     let one = |value| [value, 0, 0, 0];
     let values = match function {
         id::SMCCC_VERSION => one(VERSION_1_1),
         id::SMCCC_ARCH_FEATURES => one(arch_features(first, vm)),
-        id::TRNG_VERSION | id::TRNG_FEATURES | id::TRNG_GET_UUID if !entropy.is_available() => {
-            one(NOT_SUPPORTED)
-        }
+        _ if is_trng(function) && !entropy.is_available() => one(NOT_SUPPORTED),
         id::TRNG_VERSION => one(TRNG_1_0),
-        id::TRNG_FEATURES => one(trng_features(first)),
+        #[allow(clippy::cast_possible_truncation)]
+        id::TRNG_FEATURES if is_trng(first as u32) => one(psci::SUCCESS),
+        id::TRNG_FEATURES => one(NOT_SUPPORTED),
         id::TRNG_GET_UUID => TRNG_UUID,
-        id::TRNG_RND_32 | id::TRNG_RND_64 if !entropy.is_available() => one(NOT_SUPPORTED),
         id::TRNG_RND_32 => random(first & 0xffff_ffff, 32, entropy),
         id::TRNG_RND_64 => random(first, 64, entropy),
         id::VENDOR_UID => id::KVM_UID.map(u64::from),
@@ -134,18 +127,15 @@ pub fn guest_call(
             one(NOT_SUPPORTED)
         }
         id::KVM_HYP_MEMINFO if (first, second, third) == (0, 0, 0) => one(redoubt_abi::PAGE_SIZE),
-        id::KVM_MEM_SHARE if is_page_of(vm, first, second, third) => {
-            return GuestCall::Share { ipa: first };
-        }
-        id::KVM_MEM_UNSHARE if is_page_of(vm, first, second, third) => {
-            return GuestCall::Unshare { ipa: first };
-        }
-        id::MEM_RELINQUISH if is_page_of(vm, first, second, third) => {
-            return GuestCall::Relinquish { ipa: first };
-        }
-        id::KVM_HYP_MEMINFO | id::KVM_MEM_SHARE | id::KVM_MEM_UNSHARE | id::MEM_RELINQUISH => {
+        id::KVM_HYP_MEMINFO => one(INVALID_PARAMETER),
+        id::KVM_MEM_SHARE | id::KVM_MEM_UNSHARE | id::MEM_RELINQUISH
+            if !is_page_of(vm, first, second, third) =>
+        {
             one(INVALID_PARAMETER)
         }
+        id::KVM_MEM_SHARE => return GuestCall::Memory(MemoryCall::Share, first),
+        id::KVM_MEM_UNSHARE => return GuestCall::Memory(MemoryCall::Unshare, first),
+        id::MEM_RELINQUISH => return GuestCall::Memory(MemoryCall::Relinquish, first),
         _ => one(NOT_SUPPORTED),
     };
     answer(context, values);
@@ -179,17 +169,16 @@ fn vendor_features(vm: &Vm) -> u64 {
     }
 }
 
-/// TRNG_FEATURES.
-fn trng_features(queried: u64) -> u64 {
-    #[allow(clippy::cast_possible_truncation)]
-    match queried as u32 {
+/// Tells whether a function is one of TRNG 1.0.
+const fn is_trng(function: u32) -> bool {
+    matches!(
+        function,
         id::TRNG_VERSION
-        | id::TRNG_FEATURES
-        | id::TRNG_GET_UUID
-        | id::TRNG_RND_32
-        | id::TRNG_RND_64 => psci::SUCCESS,
-        _ => NOT_SUPPORTED,
-    }
+            | id::TRNG_FEATURES
+            | id::TRNG_GET_UUID
+            | id::TRNG_RND_32
+            | id::TRNG_RND_64
+    )
 }
 
 /// TRNG_RND: up to three words of `word` bits, the least significant in X3.
@@ -236,11 +225,7 @@ pub fn host_smc(registers: &[u64; 4], cpus: &CpuTable, host_ram: impl Fn(u64) ->
     match function {
         id::SMCCC_VERSION | id::SMCCC_ARCH_FEATURES | id::SMCCC_ARCH_SOC_ID => HostSmc::Forward,
         WORKAROUND_1 | WORKAROUND_2 | WORKAROUND_3 => HostSmc::Forward,
-        id::TRNG_VERSION
-        | id::TRNG_FEATURES
-        | id::TRNG_GET_UUID
-        | id::TRNG_RND_32
-        | id::TRNG_RND_64 => HostSmc::Forward,
+        _ if is_trng(function) => HostSmc::Forward,
         _ if psci::is_psci(function) => {
             match psci::host_psci(function, arguments, cpus, host_ram) {
                 // Only a function that is not on the list is not supported here; a query about one
@@ -265,10 +250,7 @@ pub struct DeniedLog {
 
 impl DeniedLog {
     /// Nothing was denied.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { functions: [0; DENIED_FUNCTIONS], count: 0 }
-    }
+    pub const EMPTY: Self = Self { functions: [0; DENIED_FUNCTIONS], count: 0 };
 
     /// Notes a denied function.
     pub fn note(&mut self, function: u32) {
@@ -285,12 +267,6 @@ impl DeniedLog {
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u32> {
         self.functions.get(..self.count).and_then(|known| known.get(index)).copied()
-    }
-}
-
-impl Default for DeniedLog {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

@@ -46,48 +46,22 @@ pub enum HypAttrs {
     Device,
 }
 
-/// Says how wide EL2's virtual addresses are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum VaBits {
-    /// 39 bits: the walk starts at level 1.
-    Bits39,
-    /// 48 bits: the walk starts at level 0.
-    Bits48,
-}
+/// The width of EL2's virtual addresses: the walk starts at level 0.
+const VA_BITS: u32 = 48;
+const START_LEVEL: u8 = 0;
+const VA_LIMIT: u64 = 1 << VA_BITS;
 
-impl VaBits {
-    const fn start_level(self) -> u8 {
-        match self {
-            Self::Bits39 => 1,
-            Self::Bits48 => 0,
-        }
-    }
-
-    const fn limit(self) -> u64 {
-        match self {
-            Self::Bits39 => 1 << 39,
-            Self::Bits48 => 1 << 48,
-        }
-    }
-
-    /// Encodes TCR_EL2 for these tables; `pa_range` is the field ID_AA64MMFR0_EL1.PARange, capped
-    /// by the caller to at most 0b101.
-    pub const fn tcr(self, pa_range: u8) -> u64 {
-        const RES1: u64 = (1 << 31) | (1 << 23);
-        const WALKS_WBWA_INNER: u64 = (0b01 << 8) | (0b01 << 10) | (0b11 << 12);
-        let t0sz = match self {
-            Self::Bits39 => 64 - 39,
-            Self::Bits48 => 64 - 48,
-        };
-        RES1 | WALKS_WBWA_INNER | t0sz | (((pa_range & 0b111) as u64) << 16)
-    }
+/// Encodes TCR_EL2 for these tables; `pa_range` is the field ID_AA64MMFR0_EL1.PARange, capped by the
+/// caller to at most 0b101.
+pub const fn tcr(pa_range: u8) -> u64 {
+    const RES1: u64 = (1 << 31) | (1 << 23);
+    const WALKS_WBWA_INNER: u64 = (0b01 << 8) | (0b01 << 10) | (0b11 << 12);
+    const T0SZ: u64 = 64 - VA_BITS as u64;
+    RES1 | WALKS_WBWA_INNER | T0SZ | (((pa_range & 0b111) as u64) << 16)
 }
 
 /// Emits the barriers and TLB maintenance of EL2's own regime.
 pub trait HypTlb {
-    /// `DSB ISHST; ISB`: new descriptors can be used.
-    fn publish(&mut self);
-
     /// `DSB ISHST; TLBI VAE2IS; DSB ISH; ISB`: a descriptor set to zero is in no TLB any more.
     fn break_va(&mut self, va: HypVa);
 }
@@ -96,13 +70,12 @@ pub trait HypTlb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stage1 {
     root: Pa,
-    bits: VaBits,
 }
 
 impl Stage1 {
     /// Takes a zeroed root table.
-    pub const fn new(root: Pa, bits: VaBits) -> Self {
-        Self { root, bits }
+    pub const fn new(root: Pa) -> Self {
+        Self { root }
     }
 
     /// Returns the value of TTBR0_EL2.
@@ -119,7 +92,7 @@ impl Stage1 {
     ///
     /// Refuses [`Misaligned`](Refusal::Misaligned), [`OutOfRange`](Refusal::OutOfRange),
     /// [`AlreadyMapped`](Refusal::AlreadyMapped), and [`NoTables`](Refusal::NoTables) before the
-    /// first change of a leaf. Emits no barrier: call [`HypTlb::publish`] before use.
+    /// first change of a leaf. Emits no barrier: the caller does (`DSB ISHST; ISB`) before use.
     pub fn map(
         &self,
         hw: &mut impl TableMemory,
@@ -184,12 +157,12 @@ impl Stage1 {
 
     /// Finds the level-3 descriptor for `va`; `None` if there is no table for it.
     pub fn leaf_slot(&self, hw: &mut impl TableMemory, va: HypVa) -> Option<Slot> {
-        let (slot, level, _) = self.locate(hw, va)?;
-        if level == LEAF_LEVEL { Some(slot) } else { None }
+        self.locate(hw, va).filter(|(_, level, _)| *level == LEAF_LEVEL).map(|(slot, _, _)| slot)
     }
 
-    /// Returns where `va` goes and the raw attributes of the leaf, for checks.
-    pub fn get(&self, hw: &mut impl TableMemory, va: HypVa) -> Option<(Pa, u64)> {
+    /// Returns where `va` goes and the raw attributes of the leaf.
+    #[cfg(test)]
+    fn get(&self, hw: &mut impl TableMemory, va: HypVa) -> Option<(Pa, u64)> {
         let (_, level, raw) = self.locate(hw, va)?;
         if raw & VALID == 0 {
             return None;
@@ -206,18 +179,18 @@ impl Stage1 {
         let bytes = pages.checked_mul(PAGE_SIZE).ok_or(Refusal::OutOfRange)?;
         match va.raw().checked_add(bytes) {
             _ if pages == 0 => Err(Refusal::Empty),
-            Some(end) if end <= self.bits.limit() => Ok(()),
+            Some(end) if end <= VA_LIMIT => Ok(()),
             Some(_) | None => Err(Refusal::OutOfRange),
         }
     }
 
     /// Walks down until a descriptor is no table.
     fn locate(&self, hw: &mut impl TableMemory, va: HypVa) -> Option<(Slot, u8, u64)> {
-        if va.raw() >= self.bits.limit() {
+        if va.raw() >= VA_LIMIT {
             return None;
         }
         let mut table = self.root;
-        for level in self.bits.start_level()..=LEAF_LEVEL {
+        for level in START_LEVEL..=LEAF_LEVEL {
             let slot = Slot { table, index: table_index(va, level) };
             let raw = hw.read(slot.table, slot.index);
             match next_table(level, raw) {
@@ -237,7 +210,7 @@ impl Stage1 {
         level: u8,
     ) -> Result<Slot, Refusal> {
         let mut table = self.root;
-        for above in self.bits.start_level()..level {
+        for above in START_LEVEL..level {
             let slot = Slot { table, index: table_index(va, above) };
             let raw = hw.read(slot.table, slot.index);
             table = match next_table(above, raw) {

@@ -20,7 +20,7 @@
 pub mod ids;
 pub mod traps;
 
-pub use ids::{HardwareIds, IdPolicy, IdRegisters};
+pub use ids::{HardwareIds, IdRegisters};
 
 use crate::exit::HostAccess;
 use crate::vcpu::VcpuContext;
@@ -87,11 +87,7 @@ impl SysregAccess {
     /// Decodes the syndrome of exception class 0x18.
     #[must_use]
     pub const fn from_iss(iss: u64) -> Self {
-        let op0 = (iss >> 20) & 3;
-        let op2 = (iss >> 17) & 7;
-        let op1 = (iss >> 14) & 7;
-        let crn = (iss >> 10) & 15;
-        let crm = (iss >> 1) & 15;
+        let [op0, op1, crn, crm, op2] = [iss >> 20, iss >> 14, iss >> 10, iss >> 1, iss >> 17];
         Self {
             register: SysregId::new(op0 as u16, op1 as u16, crn as u16, crm as u16, op2 as u16),
             rt: ((iss >> 5) & 31) as u8,

@@ -13,6 +13,7 @@ use redoubt_abi::Status;
 use redoubt_abi::reg;
 use redoubt_abi::run::{ENTRY_ABORT, ENTRY_MMIO_DONE};
 
+use crate::exit::{Abort, Access};
 use crate::inject::{self, El1Exception, pstate};
 use crate::sysreg::{IdRegisters, SysregId};
 
@@ -34,8 +35,6 @@ const PSTATE_SETTABLE: u64 = pstate::NZCV
     | pstate::DAIF
     | pstate::MODE;
 
-/// No exit is pending.
-const PENDING_NONE: u64 = 0;
 /// The host reads from a device for the guest.
 const PENDING_READ: u64 = 1;
 /// The host writes to a device for the guest.
@@ -61,66 +60,40 @@ pub struct PendingExit {
     far: u64,
 }
 
-/// A load from a device, as the instruction syndrome describes it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Load {
-    /// Register to fill in; 31 is none.
-    pub register: u8,
-    /// Size in bytes: 1, 2, 4 or 8.
-    pub bytes: u64,
-    /// The value is sign-extended.
-    pub signed: bool,
-    /// The register is 64 bits wide.
-    pub wide: bool,
-}
-
-/// The access that an exit tells the host about, for the abort it may turn into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FaultingAccess {
-    /// An instruction fetch.
-    pub fetch: bool,
-    /// A write.
-    pub write: bool,
-    /// The instruction is 32 bits long.
-    pub long: bool,
-    /// Virtual address.
-    pub far: u64,
-}
-
 impl PendingExit {
-    fn new(kind: u64, access: &FaultingAccess) -> Self {
+    fn new(kind: u64, abort: &Abort, far: u64) -> Self {
         Self {
             kind,
             register: 31,
-            abort: u64::from(access.fetch)
-                | (u64::from(access.write) << 1)
-                | (u64::from(access.long) << 2),
-            far: access.far,
+            abort: u64::from(abort.fetch)
+                | (u64::from(abort.write) << 1)
+                | (u64::from(abort.long) << 2),
+            far,
             ..Self::default()
         }
     }
 
     /// A load that waits for its value.
     #[must_use]
-    pub fn read(load: &Load, access: &FaultingAccess) -> Self {
+    pub fn read(load: &Access, abort: &Abort, far: u64) -> Self {
         Self {
             register: load.register.into(),
             bytes: load.bytes,
             extension: u64::from(load.signed) | (u64::from(load.wide) << 1),
-            ..Self::new(PENDING_READ, access)
+            ..Self::new(PENDING_READ, abort, far)
         }
     }
 
     /// A store that waits to be carried out.
     #[must_use]
-    pub fn write(access: &FaultingAccess) -> Self {
-        Self::new(PENDING_WRITE, access)
+    pub fn write(abort: &Abort, far: u64) -> Self {
+        Self::new(PENDING_WRITE, abort, far)
     }
 
     /// A fault that the host mends, or turns into an abort.
     #[must_use]
-    pub fn fault(access: &FaultingAccess) -> Self {
-        Self::new(PENDING_FAULT, access)
+    pub fn fault(abort: &Abort, far: u64) -> Self {
+        Self::new(PENDING_FAULT, abort, far)
     }
 
     /// The exception that the guest takes when nothing is at the address.
@@ -140,18 +113,16 @@ impl PendingExit {
 
     /// The value that a load leaves in its register.
     fn extend(&self, data: u64) -> u64 {
-        let bits: u32 = match self.bytes {
-            1 => 8,
-            2 => 16,
+        let unused = match self.bytes {
+            1 => 56,
+            2 => 48,
             4 => 32,
             _ => return data,
         };
-        let mask = (1u64 << (bits & 63)).wrapping_sub(1);
-        let sign = 1u64 << (bits.saturating_sub(1) & 63);
-        let mut value = data & mask;
-        if self.extension & 1 != 0 && value & sign != 0 {
-            value |= !mask;
-        }
+        let top = data << unused;
+        let signed = self.extension & 1 != 0;
+        let mut value =
+            if signed { (top.cast_signed() >> unused).cast_unsigned() } else { top >> unused };
         if self.extension & 2 == 0 {
             value &= 0xffff_ffff;
         }
@@ -177,14 +148,17 @@ pub enum RegisterAccess {
     Boot,
 }
 
-/// All state of a virtual CPU, in its state page.
+/// All state of a virtual CPU, in its state page. The default is a context of zeros: what a scrubbed
+/// state page holds.
 #[repr(C, align(16))]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct VcpuContext {
     /// X0 to X30.
     pub x: [u64; 31],
     /// Program counter.
     pub pc: u64,
+    /// V0 to V31, low half first, at a multiple of 16 bytes.
+    pub v: [[u64; 2]; 32],
     /// PSTATE, in the format of SPSR_EL2.
     pub pstate: u64,
     /// SP_EL0.
@@ -255,63 +229,12 @@ pub struct VcpuContext {
     pub os_lock: u64,
     /// What the last exit left to be completed.
     pub pending: PendingExit,
-    /// V0 to V31.
-    pub v: [u128; 32],
 }
 
 const _: () = assert!(size_of::<VcpuContext>() <= redoubt_abi::PAGE_SIZE as usize);
 const _: () = assert!(core::mem::offset_of!(VcpuContext, x) == 0);
 
 impl VcpuContext {
-    /// A context of zeros: what a scrubbed state page holds.
-    pub const ZERO: Self = Self {
-        x: [0; 31],
-        pc: 0,
-        pstate: 0,
-        sp_el0: 0,
-        sp_el1: 0,
-        elr_el1: 0,
-        spsr_el1: 0,
-        sctlr_el1: 0,
-        cpacr_el1: 0,
-        ttbr0_el1: 0,
-        ttbr1_el1: 0,
-        tcr_el1: 0,
-        mair_el1: 0,
-        amair_el1: 0,
-        esr_el1: 0,
-        far_el1: 0,
-        afsr0_el1: 0,
-        afsr1_el1: 0,
-        vbar_el1: 0,
-        contextidr_el1: 0,
-        tpidr_el0: 0,
-        tpidrro_el0: 0,
-        tpidr_el1: 0,
-        cntkctl_el1: 0,
-        par_el1: 0,
-        csselr_el1: 0,
-        mdscr_el1: 0,
-        keys: [0; 10],
-        cntv_ctl_el0: 0,
-        cntv_cval_el0: 0,
-        fpsr: 0,
-        fpcr: 0,
-        ich_vmcr: 0,
-        ich_ap0r: [0; 4],
-        ich_ap1r: [0; 4],
-        os_lock: 0,
-        pending: PendingExit {
-            kind: PENDING_NONE,
-            register: 0,
-            bytes: 0,
-            extension: 0,
-            abort: 0,
-            far: 0,
-        },
-        v: [0; 32],
-    };
-
     /// MPIDR_EL1 of a virtual CPU, for VMPIDR_EL2: numbered as KVM does, 16 in a cluster.
     #[must_use]
     pub const fn mpidr(vcpu: usize) -> u64 {
@@ -321,7 +244,7 @@ impl VcpuContext {
 
     /// Puts the virtual CPU into its reset state, at an entry point and with a value in X0.
     pub fn reset(&mut self, pc: u64, x0: u64) {
-        *self = Self::ZERO;
+        *self = Self::default();
         self.pc = pc;
         self.pstate = PSTATE_RESET;
         self.sctlr_el1 = SCTLR_RESET;
@@ -379,16 +302,14 @@ impl VcpuContext {
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] when there is no such register.
-    pub fn get_reg(&self, register: u64, vcpu: usize, ids: &IdRegisters) -> Result<u64, Status> {
-        if let Some(field) = self.field(register) {
-            return Ok(*field);
-        }
-        if let Some((number, high)) = vector_half(register) {
-            let value = self.v.get(number).copied().unwrap_or(0);
-            #[allow(clippy::cast_possible_truncation)]
-            return Ok(if high { (value >> 64) as u64 } else { value as u64 });
-        }
-        read_only(register, vcpu, ids).ok_or(Status::InvalidArgument)
+    pub fn get_reg(
+        &mut self,
+        register: u64,
+        vcpu: usize,
+        ids: &IdRegisters,
+    ) -> Result<u64, Status> {
+        let value = self.field(register).map(|field| *field);
+        value.or_else(|| read_only(register, vcpu, ids)).ok_or(Status::InvalidArgument)
     }
 
     /// Writes a register for VCPU_SET_REG.
@@ -415,15 +336,8 @@ impl VcpuContext {
         }
         let value =
             if register == MDSCR_EL1 { value & crate::sysreg::MDSCR_ALLOWED } else { value };
-        if let Some(field) = self.field_mut(register) {
+        if let Some(field) = self.field(register) {
             *field = value;
-            return Ok(());
-        }
-        if let Some((number, high)) = vector_half(register) {
-            if let Some(vector) = self.v.get_mut(number) {
-                let (keep, shift) = if high { (u128::from(u64::MAX), 64) } else { (!0 << 64, 0) };
-                *vector = (*vector & keep) | (u128::from(value) << shift);
-            }
             return Ok(());
         }
         // A VMM writes identification registers back as it read them.
@@ -440,13 +354,6 @@ pub const fn is_valid_pstate(value: u64) -> bool {
     let mode = value & pstate::MODE;
     value & !PSTATE_SETTABLE == 0
         && (mode == pstate::EL0T || mode == pstate::EL1T || mode == pstate::EL1H)
-}
-
-/// Number and half of a vector register.
-fn vector_half(register: u64) -> Option<(usize, bool)> {
-    let offset = register.checked_sub(reg::V0)?;
-    let number = usize::try_from(offset / 2).ok()?;
-    (number < 32).then_some((number, offset % 2 == 1))
 }
 
 /// Position in `keys` of a pointer authentication key register: S3_0_C2_C1_0 and following, the
@@ -469,20 +376,18 @@ fn read_only(register: u64, vcpu: usize, ids: &IdRegisters) -> Option<u64> {
 
 const MDSCR_EL1: u64 = reg::system(2, 0, 0, 2, 2);
 
-/// Declares which register number is which field of the context, for reading and for writing.
+/// Declares which register number is which field of the context.
 macro_rules! fields {
     ($($number:expr => $field:ident;)+) => {
         impl VcpuContext {
-            fn field(&self, register: u64) -> Option<&u64> {
-                $(if register == $number { return Some(&self.$field); })+
-                if let Some(key) = key_word(register) { return self.keys.get(key); }
-                self.x.get(usize::try_from(register).ok()?)
-            }
-
-            fn field_mut(&mut self, register: u64) -> Option<&mut u64> {
+            fn field(&mut self, register: u64) -> Option<&mut u64> {
                 $(if register == $number { return Some(&mut self.$field); })+
                 if let Some(key) = key_word(register) { return self.keys.get_mut(key); }
-                self.x.get_mut(usize::try_from(register).ok()?)
+                let half = register.checked_sub(reg::V0).and_then(|half| usize::try_from(half).ok());
+                match half.and_then(|half| self.v.as_flattened_mut().get_mut(half)) {
+                    None => self.x.get_mut(usize::try_from(register).ok()?),
+                    vector => vector,
+                }
             }
         }
     };

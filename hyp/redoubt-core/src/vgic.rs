@@ -19,7 +19,6 @@ const HCR_NPIE: u64 = 1 << 3;
 
 /// ICH_LR state field: pending, bit 0; active, bit 1.
 const STATE_SHIFT: u32 = 62;
-const STATE_PENDING: u64 = 1;
 const STATE_ACTIVE: u64 = 2;
 const STATE_BOTH: u64 = 3;
 /// ICH_LR.HW: deactivation of the virtual interrupt deactivates a physical one.
@@ -55,14 +54,10 @@ pub struct VgicHardware {
 impl VgicHardware {
     /// Reads ICH_VTR_EL2: ListRegs in bits 4:0 (less one), IDbits in bits 25:23.
     #[must_use]
-    pub const fn from_vtr(vtr: u64, timer_intid: u32) -> Self {
+    pub fn from_vtr(vtr: u64, timer_intid: u32) -> Self {
         let list_registers = ((vtr & 0x1f) as usize).saturating_add(1);
         Self {
-            list_registers: if list_registers > MAX_LIST_REGISTERS {
-                MAX_LIST_REGISTERS
-            } else {
-                list_registers
-            },
+            list_registers: list_registers.min(MAX_LIST_REGISTERS),
             id_bits: if (vtr >> 23) & 7 == 0 { 16 } else { 24 },
             timer_intid,
         }
@@ -163,12 +158,6 @@ fn check(value: u64, hardware: &VgicHardware) -> Result<(), Status> {
     let is_timer = intid == hardware.timer_intid && physical == u64::from(hardware.timer_intid);
     let allowed = is_timer && state != STATE_BOTH && value & !(common | LR_PHYSICAL) == 0;
     if allowed { Ok(()) } else { refused }
-}
-
-/// Tells whether a list register is pending, for callers that decide whether WFI should block.
-#[must_use]
-pub const fn is_pending(value: u64) -> bool {
-    (value >> STATE_SHIFT) & STATE_PENDING != 0
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ mod teardown;
 use redoubt_abi::Status;
 use redoubt_abi::call::{VCPU_POWERED_ON, VM_PROTECTED};
 
-use crate::addr::{Pa, Pfn};
+use crate::addr::Pfn;
 use crate::cpu::CpuIndex;
 use crate::sysreg::IdRegisters;
 use crate::vcpu::RegisterAccess;
@@ -74,12 +74,6 @@ impl VmConfig {
         }
     }
 
-    /// The VM is protected.
-    #[must_use]
-    pub const fn protected(&self) -> bool {
-        self.protected
-    }
-
     /// Size of the intermediate physical address space in bits.
     #[must_use]
     pub const fn ipa_bits(&self) -> u8 {
@@ -123,8 +117,6 @@ pub struct VcpuPages {
     pub vcpu: usize,
     /// The state page: EL2's.
     pub state: Pfn,
-    /// The run page: the host's, pinned.
-    pub run: Pfn,
 }
 
 /// A virtual CPU that may be added, once its pages are taken.
@@ -159,36 +151,32 @@ pub struct Vm {
     handle: Option<VmHandle>,
     state: VmState,
     config: VmConfig,
-    root: Option<Pa>,
     counter_offset: u64,
     ids: IdRegisters,
     memory: MemoryRanges,
     vcpus: [Option<Vcpu>; MAX_VCPUS],
     /// How often a virtual CPU was given to a physical one. Never wraps in a machine's life.
     starts: u64,
-    teardown: teardown::Progress,
+    /// Of a dying VM: memory and tables are back.
+    memory_is_back: bool,
     /// The guest has asked for power off or reset.
     stopped: bool,
 }
 
 impl Vm {
-    /// Makes an empty slot.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            handle: None,
-            state: VmState::Free,
-            config: VmConfig { protected: false, ipa_bits: 0, vcpus: 0 },
-            root: None,
-            counter_offset: 0,
-            ids: IdRegisters::ZERO,
-            memory: MemoryRanges::new(),
-            vcpus: [None; MAX_VCPUS],
-            starts: 0,
-            teardown: teardown::Progress::START,
-            stopped: false,
-        }
-    }
+    /// A slot without a VM.
+    pub const EMPTY: Self = Self {
+        handle: None,
+        state: VmState::Free,
+        config: VmConfig { protected: false, ipa_bits: 0, vcpus: 0 },
+        counter_offset: 0,
+        ids: IdRegisters::ZERO,
+        memory: MemoryRanges::EMPTY,
+        vcpus: [None; MAX_VCPUS],
+        starts: 0,
+        memory_is_back: false,
+        stopped: false,
+    };
 
     /// Fills the slot with a new VM. `handle` was given out by [`VmTable::allocate`] for this slot,
     /// so the slot is free; if it were not, it would stay what it is, and `handle` name nothing.
@@ -196,26 +184,20 @@ impl Vm {
         &mut self,
         handle: VmHandle,
         config: &VmConfig,
-        root: Pa,
         counter_offset: u64,
         ids: IdRegisters,
     ) {
         if self.state != VmState::Free {
             return;
         }
-        self.handle = Some(handle);
-        self.config = *config;
-        self.root = Some(root);
-        self.counter_offset = counter_offset;
-        self.ids = ids;
-        self.memory = MemoryRanges::new();
-        for vcpu in &mut self.vcpus {
-            *vcpu = None;
-        }
-        self.starts = 0;
-        self.teardown = teardown::Progress::START;
-        self.stopped = false;
-        self.state = VmState::Creating;
+        *self = Self {
+            handle: Some(handle),
+            state: VmState::Creating,
+            config: *config,
+            counter_offset,
+            ids,
+            ..Self::EMPTY
+        };
     }
 
     /// Checks that this is the VM that `handle` names.
@@ -231,8 +213,8 @@ impl Vm {
     }
 
     /// Returns the handle; `None` of an empty slot.
-    #[must_use]
-    pub const fn handle(&self) -> Option<VmHandle> {
+    #[cfg(test)]
+    const fn handle(&self) -> Option<VmHandle> {
         self.handle
     }
 
@@ -246,18 +228,6 @@ impl Vm {
     #[must_use]
     pub const fn protected(&self) -> bool {
         self.config.protected
-    }
-
-    /// Returns the size of the intermediate physical address space in bits.
-    #[must_use]
-    pub const fn ipa_bits(&self) -> u8 {
-        self.config.ipa_bits
-    }
-
-    /// Returns the root of the stage-2 table.
-    #[must_use]
-    pub const fn root(&self) -> Option<Pa> {
-        self.root
     }
 
     /// Returns what is subtracted from the counter for the guest: CNTVOFF_EL2.
@@ -432,7 +402,7 @@ impl Vm {
                 return Err(Status::Protected);
             }
         };
-        Ok((VcpuPages { vcpu: index, state: found.state, run: found.run }, access))
+        Ok((VcpuPages { vcpu: index, state: found.state }, access))
     }
 
     /// Returns the power state of a virtual CPU; `None` when there is no such virtual CPU.
@@ -457,12 +427,6 @@ impl Vm {
         for vcpu in self.vcpus.iter_mut().flatten() {
             vcpu.power = Power::Off;
         }
-    }
-}
-
-impl Default for Vm {
-    fn default() -> Self {
-        Self::new()
     }
 }
 

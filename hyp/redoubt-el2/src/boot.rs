@@ -27,7 +27,7 @@ use redoubt_core::frames::{DeviceOwner, FrameEntry, FrameTable};
 use redoubt_core::hw::{Stage2Context, TableMemory};
 use redoubt_core::memory::HostMemoryBuilder;
 use redoubt_core::refusal::Refusal;
-use redoubt_core::stage1::{HypAttrs, MAIR_EL2, Stage1, VaBits};
+use redoubt_core::stage1::{self, HypAttrs, MAIR_EL2, Stage1};
 use redoubt_core::stage2::geometry::{Concatenation, Geometry};
 use redoubt_core::stage2::{Emptied, Stage2};
 use redoubt_core::sysreg::{HardwareIds, IdRegisters};
@@ -45,7 +45,7 @@ use crate::psci::{self, CPUS, IMAGE_PA};
 use crate::sync::{BootCell, Lock};
 use crate::traps::{HOST_STAGE2, HostStage2};
 use crate::vm::{GUEST_IDS, HARDWARE_IDS};
-use crate::{console, cpu, fatal, guest, layout, vm, window};
+use crate::{console, cpu, fatal, guest, layout, window};
 
 /// Tables for EL2's own map beyond what the budget knows of: windows, stacks, boot mappings.
 const SPARE_STAGE1_TABLES: u64 = 48;
@@ -246,7 +246,7 @@ fn build_tables(machine: &MachineInfo, layout: &Layout, region: &Region) -> Stag
     let Some(root) = pool.pop(&mut hw) else {
         fatal::refuse(|line| line.text("no page for EL2's tables"))
     };
-    let tables = Stage1::new(root, VaBits::Bits48);
+    let tables = Stage1::new(root);
     let mut map = |va: u64, physical: u64, bytes: u64, attrs| {
         let result = tables.map(&mut hw, &mut pool, HypVa::new(va), pages(physical, bytes), attrs);
         if let Err(refusal) = result {
@@ -325,7 +325,7 @@ extern "C" fn boot_main() -> ! {
 fn boot_block(tables: &Stage1, cpu: u64, entry: u64) -> CpuBoot {
     CpuBoot {
         ttbr: tables.ttbr(),
-        tcr: VaBits::Bits48.tcr(cpu::pa_range()),
+        tcr: stage1::tcr(cpu::pa_range()),
         mair: MAIR_EL2,
         sctlr: SCTLR_EL2,
         stack: layout::stack_top(cpu),
@@ -337,7 +337,7 @@ fn boot_block(tables: &Stage1, cpu: u64, entry: u64) -> CpuBoot {
 
 /// Prepares the data of all CPUs. Returns which one runs this.
 fn start_cpus(machine: &MachineInfo, tables: &Stage1) -> CpuIndex {
-    let mut cpus = CpuTable::new();
+    let mut cpus = CpuTable::EMPTY;
     let affinity = sysreg::read_mpidr_el1() & MPIDR_AFFINITY_MASK;
     for (number, description) in machine.cpus.iter().enumerate() {
         let Ok(index) = cpus.add(description.mpidr) else {
@@ -388,7 +388,7 @@ pub fn hardware_ids() -> HardwareIds {
 /// Reads what the CPU and the GIC can do.
 fn read_features(machine: &MachineInfo) {
     let ids = hardware_ids();
-    GUEST_IDS.set(IdRegisters::new(&ids, &vm::id_policy()));
+    GUEST_IDS.set(IdRegisters::new(&ids, cpu::guest_ipa_bits().into()));
     HARDWARE_IDS.set(ids);
     sysreg::write_icc_sre_el2(crate::vgic::SRE_HOST);
     arch::isb();

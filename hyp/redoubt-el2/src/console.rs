@@ -66,30 +66,24 @@ impl Line {
 
     /// Appends a hexadecimal number.
     pub fn hex(self, value: u64) -> Self {
-        put(b'0');
-        put(b'x');
-        let mut leading = true;
-        for shift in (0..64).step_by(4).rev() {
-            let digit = (value >> shift) & 0xf;
-            leading &= digit == 0 && shift != 0;
-            if !leading {
-                put(b"0123456789abcdef".get(digit as usize).copied().unwrap_or(b'?'));
-            }
-        }
-        self
+        self.text("0x").digits(value, 16)
     }
 
     /// Appends a decimal number.
     pub fn decimal(self, value: u64) -> Self {
-        let mut leading = true;
-        let mut power = 10_000_000_000_000_000_000u64;
-        while power > 0 {
-            let digit = value.checked_div(power).unwrap_or(0) % 10;
-            leading &= digit == 0 && power != 1;
-            if !leading {
-                put(b"0123456789".get(digit as usize).copied().unwrap_or(b'?'));
-            }
-            power /= 10;
+        self.digits(value, 10)
+    }
+
+    /// Appends a number.
+    fn digits(self, value: u64, base: u64) -> Self {
+        let mut unit = 1u64;
+        while value.checked_div(unit).is_some_and(|left| left >= base) {
+            unit = unit.saturating_mul(base);
+        }
+        while let Some(left) = value.checked_div(unit) {
+            let digit = left.checked_rem(base).unwrap_or(0);
+            put(b"0123456789abcdef".get(digit as usize).copied().unwrap_or(b'?'));
+            unit = unit.checked_div(base).unwrap_or(0);
         }
         self
     }

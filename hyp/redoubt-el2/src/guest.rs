@@ -13,10 +13,8 @@ use redoubt_core::exit::{
     self, AddressSource, ExitReport, FaultStatus, GuestDecision, GuestExit, GuestView, Syndrome,
     Trap,
 };
-use redoubt_core::hw::Stage2Context;
 use redoubt_core::memory::Access;
-use redoubt_core::smccc::{self, Entropy, GuestCall};
-use redoubt_core::sysreg::traps::GuestTraps;
+use redoubt_core::smccc::{self, Entropy, GuestCall, MemoryCall};
 use redoubt_core::vcpu::{EntryRequest, VcpuContext};
 use redoubt_core::vgic::{ListRegisters, VgicHardware};
 use redoubt_core::vm::{RunStart, VmHandle};
@@ -24,7 +22,8 @@ use redoubt_core::vm::{RunStart, VmHandle};
 use crate::arch::{self, sysreg};
 use crate::memory::{self, Hw};
 use crate::sync::BootCell;
-use crate::vm::{self, SlotGuard};
+use crate::traps::World;
+use crate::vm::{self, HARDWARE_IDS, SlotGuard};
 use crate::window::{Use, Window};
 use crate::{percpu, traps, vgic, world};
 
@@ -113,30 +112,21 @@ impl Entropy for CpuEntropy {
     }
 }
 
-/// What of the VM stays the same while a vCPU runs.
-struct Constants {
-    stage2: Stage2Context,
-    vtcr: u64,
-    counter_offset: u64,
-    mpidr: u64,
-    traps: GuestTraps,
-}
-
 /// Runs a vCPU until it exits to the host. Returns the exit reason.
 pub fn run(handle: u64, vcpu: u64) -> Result<u64, Status> {
     let number = VmHandle::from_register(handle)?.slot();
-    let (start, constants) = {
+    let (start, vm_world) = {
         let mut slot = vm::find(handle)?;
         let stage2 = slot.context()?;
         let start = slot.vm.begin_run(vcpu, percpu::this().index)?;
-        let constants = Constants {
+        let vm_world = World {
             stage2,
             vtcr: slot.vtcr,
             counter_offset: slot.vm.counter_offset(),
             mpidr: VcpuContext::mpidr(start.vcpu),
-            traps: vm::guest_traps(),
+            traps: redoubt_core::sysreg::traps::guest(HARDWARE_IDS.get()),
         };
-        (start, constants)
+        (start, vm_world)
     };
     let state = Window::map(Use::State, start.state.base());
     let run_page = RunPage { window: Window::map(Use::Run, start.run.base()) };
@@ -148,7 +138,7 @@ pub fn run(handle: u64, vcpu: u64) -> Result<u64, Status> {
     // SAFETY: the cell is this CPU's, and used by this function alone, which does not nest.
     let lists = unsafe { &mut *lists };
 
-    let result = enter(number, &start, context, lists, &run_page, &constants);
+    let result = enter(number, &start, context, lists, &run_page, &vm_world);
     // Nothing of the vCPU is mapped here any more when another CPU may run or end it.
     drop(run_page);
     drop(state);
@@ -167,7 +157,7 @@ fn enter(
     context: &mut VcpuContext,
     lists: &mut ListRegisters,
     page: &RunPage,
-    constants: &Constants,
+    vm_world: &World,
 ) -> Result<u64, Status> {
     let request = page.read_entry(lists)?;
     if let Some(boot) = &start.reset {
@@ -180,18 +170,21 @@ fn enter(
     let host = unsafe { &mut *host };
     world::save(host);
     world::block_walks();
-    let mdscr = world::save_host_debug();
+    let mdscr = sysreg::read_mdscr_el1();
     let pmcr = stop_counters();
     let trace = traps::stop_trace();
-    if traps::has_sme() {
+    let ids = HARDWARE_IDS.get();
+    if ids.has_sme() {
         sysreg::write_svcr(0);
     }
-    activate_guest(constants);
+    if ids.has_ras() {
+        sysreg::write_vdisr_el2(0);
+    }
+    traps::activate(vm_world);
     percpu::separate_vcpus(slot, start.vcpu);
     arch::load_fp(&context.v);
     sysreg::write_fpcr(context.fpcr);
     sysreg::write_fpsr(context.fpsr);
-    sysreg::write_cntvoff_el2(constants.counter_offset);
     sysreg::write_cntv_cval_el0(context.cntv_cval_el0);
     sysreg::write_cntv_ctl_el0(context.cntv_ctl_el0);
     vgic::load(context, lists);
@@ -209,19 +202,18 @@ fn enter(
     sysreg::write_fpcr(0);
     sysreg::write_fpsr(0);
     world::block_walks();
-    arch::dsb_nsh();
     traps::activate_host();
     world::load(host);
-    world::load_host_debug(mdscr);
+    sysreg::write_mdscr_el1(mdscr);
     restart_counters(pmcr);
     traps::restart_trace(trace);
-    page.write_exit(&report, context, lists, misr, constants.counter_offset);
+    page.write_exit(&report, context, lists, misr, vm_world.counter_offset);
     Ok(report.reason as u64)
 }
 
 /// Stops the host's event counters: they must not count what a guest does.
 fn stop_counters() -> u64 {
-    if !traps::has_pmu() {
+    if HARDWARE_IDS.get().pmu() == 0 {
         return 0;
     }
     let pmcr = sysreg::read_pmcr_el0();
@@ -234,38 +226,6 @@ fn restart_counters(pmcr: u64) {
     if pmcr & PMCR_E != 0 {
         sysreg::write_pmcr_el0(pmcr);
     }
-}
-
-/// Loads the guest's stage 2 and traps.
-fn activate_guest(constants: &Constants) {
-    let values = &constants.traps;
-    // Walks of the host's are over before the guest's tables are loaded.
-    arch::dsb_nsh();
-    sysreg::write_hcr_el2(values.hcr);
-    if traps::has_hcx() {
-        sysreg::write_hcrx_el2(values.hcrx);
-    }
-    if traps::has_fgt() {
-        sysreg::write_hfgrtr_el2(values.hfgrtr);
-        sysreg::write_hfgwtr_el2(values.hfgwtr);
-        sysreg::write_hfgitr_el2(values.hfgitr);
-        sysreg::write_hdfgrtr_el2(values.hdfgrtr);
-        sysreg::write_hdfgwtr_el2(values.hdfgwtr);
-    }
-    sysreg::write_cptr_el2(values.cptr);
-    sysreg::write_mdcr_el2(values.mdcr | traps::event_counters());
-    if traps::has_ras() {
-        sysreg::write_vdisr_el2(0);
-    }
-    if traps::has_mpam() {
-        sysreg::write_mpam2_el2(values.mpam2);
-    }
-    sysreg::write_hstr_el2(values.hstr);
-    sysreg::write_cnthctl_el2(values.cnthctl);
-    sysreg::write_vmpidr_el2(constants.mpidr);
-    sysreg::write_vtcr_el2(constants.vtcr);
-    sysreg::write_vttbr_el2(constants.stage2.vttbr());
-    arch::isb();
 }
 
 /// Enters the guest again and again, until something concerns the host.
@@ -299,7 +259,7 @@ fn run_guest(slot: usize, vcpu: usize, context: &mut VcpuContext) -> ExitReport 
 fn take_serror() -> bool {
     /// DISR_EL1.A: an SError was deferred.
     const DISR_A: u64 = 1 << 31;
-    if !traps::has_ras() {
+    if !HARDWARE_IDS.get().has_ras() {
         return false;
     }
     arch::esb();
@@ -355,15 +315,7 @@ fn handle_exit(
             match smccc::guest_call(&mut guard.vm, vcpu, context, &mut CpuEntropy) {
                 GuestCall::Resume => {}
                 GuestCall::Report(report) => return Some(report),
-                GuestCall::Share { ipa } => {
-                    memory_call(&mut guard, context, ipa, MemoryCall::Share)
-                }
-                GuestCall::Unshare { ipa } => {
-                    memory_call(&mut guard, context, ipa, MemoryCall::Unshare)
-                }
-                GuestCall::Relinquish { ipa } => {
-                    memory_call(&mut guard, context, ipa, MemoryCall::Relinquish)
-                }
+                GuestCall::Memory(call, ipa) => memory_call(&mut guard, context, call, ipa),
             }
             None
         }
@@ -383,16 +335,8 @@ fn is_over(guard: &SlotGuard, guest_exit: &GuestExit, ipa: Option<u64>) -> bool 
     memory.allows(&mut Hw::for_vm(guard.vtcr), ipa, Access::of(abort.fetch, abort.write))
 }
 
-/// What a guest asks for a page of its own.
-#[derive(Clone, Copy, Debug)]
-enum MemoryCall {
-    Share,
-    Unshare,
-    Relinquish,
-}
-
 /// Carries out a call of the guest on one of its pages and answers it.
-fn memory_call(guard: &mut SlotGuard, context: &mut VcpuContext, ipa: u64, call: MemoryCall) {
+fn memory_call(guard: &mut SlotGuard, context: &mut VcpuContext, call: MemoryCall, ipa: u64) {
     let done = match vm::one_page(ipa) {
         Some(range) => {
             let mut hw = Hw::for_vm(guard.vtcr);

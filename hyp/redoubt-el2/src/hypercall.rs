@@ -156,7 +156,7 @@ fn open(
     .map_err(Status::from)?;
     // Guest time starts at zero.
     let counter_offset = sysreg::read_cntpct_el0();
-    slot.vm.open(handle, config, root.start_pa(), counter_offset, *GUEST_IDS.get());
+    slot.vm.open(handle, config, counter_offset, *GUEST_IDS.get());
     slot.vtcr = vtcr;
     slot.memory = Some(memory);
     Ok(())
@@ -323,7 +323,7 @@ fn reclaim(handle: u64) -> Result<u64, Status> {
     }
     let mut hw = Hw::for_vm(slot.vtcr);
     match slot.vm.reclaim_step()? {
-        ReclaimStep::Vcpu { state, run, .. } => {
+        ReclaimStep::Vcpu { state, run } => {
             let guest = slot.memory_mut()?;
             let mut host = memory::host();
             host.return_state(&mut hw, guest, PageRange::one(state)).map_err(Status::from)?;

@@ -168,11 +168,6 @@ impl TlbOps for Hw {
 }
 
 impl HypTlb for Hw {
-    fn publish(&mut self) {
-        arch::dsb_ishst();
-        arch::isb();
-    }
-
     fn break_va(&mut self, va: HypVa) {
         arch::dsb_ishst();
         arch::tlbi_vae2is(va.raw());

@@ -83,7 +83,7 @@ pub unsafe fn initialise(index: CpuIndex, boot: CpuBoot) {
         index,
         ranks: Cell::new(0),
         counters: [const { AtomicU64::new(0) }; COUNTERS],
-        host: UnsafeCell::new(VcpuContext::ZERO),
+        host: UnsafeCell::new(VcpuContext::default()),
         last_vcpus: [const { Cell::new(usize::MAX) }; MAX_VMS],
         list_registers: UnsafeCell::new(ListRegisters::EMPTY),
     };

@@ -21,10 +21,10 @@ use crate::{memory, traps};
 pub static CPUS: BootCell<CpuTable> = BootCell::new();
 
 /// Their power states.
-static POWER: Lock<{ rank::CPUS }, HostPower> = Lock::new(HostPower::new());
+static POWER: Lock<{ rank::CPUS }, HostPower> = Lock::new(HostPower::ALL_OFF);
 
 /// Which functions were denied.
-static DENIED: Lock<{ rank::CPUS }, DeniedLog> = Lock::new(DeniedLog::new());
+static DENIED: Lock<{ rank::CPUS }, DeniedLog> = Lock::new(DeniedLog::EMPTY);
 
 /// Physical address of the image, for the firmware.
 pub static IMAGE_PA: BootCell<u64> = BootCell::new();
@@ -130,7 +130,7 @@ fn handle_psci(request: &HostPsci, registers: [u64; 4]) -> u64 {
         HostPsci::CpuOff => {
             POWER.lock().begin_off(this);
             let code = first(arch::smc([CPU_OFF, 0, 0, 0]));
-            POWER.lock().cancel_off(this);
+            POWER.lock().set_on(this);
             code
         }
         HostPsci::NotPsci => NOT_SUPPORTED,
@@ -189,7 +189,7 @@ fn cpu_on(target: CpuIndex, boot: BootArguments) -> u64 {
 fn suspend(this: CpuIndex, boot: BootArguments, call: [u64; 4]) -> u64 {
     POWER.lock().begin_suspend(this, boot);
     let code = first(arch::smc(call));
-    POWER.lock().end_suspend(this);
+    POWER.lock().set_on(this);
     code
 }
 

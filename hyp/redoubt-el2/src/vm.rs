@@ -6,8 +6,7 @@ use redoubt_abi::Status;
 use redoubt_core::addr::{Ipa, IpaRange, PageRange, Pfn};
 use redoubt_core::hw::Stage2Context;
 use redoubt_core::memory::VmMemory;
-use redoubt_core::sysreg::traps::{self, GuestTraps};
-use redoubt_core::sysreg::{HardwareIds, IdPolicy, IdRegisters};
+use redoubt_core::sysreg::{HardwareIds, IdRegisters};
 use redoubt_core::vm::{MAX_VMS, Vm, VmHandle, VmTable};
 
 use crate::memory::{self, Hw};
@@ -28,9 +27,7 @@ pub type SlotGuard = Guard<'static, { rank::VM }, Slot>;
 
 impl Slot {
     /// A free slot.
-    const fn new() -> Self {
-        Self { vm: Vm::new(), memory: None, vtcr: 0 }
-    }
+    const EMPTY: Self = Self { vm: Vm::EMPTY, memory: None, vtcr: 0 };
 
     /// VMID and root of the stage-2 table.
     pub fn context(&self) -> Result<Stage2Context, Status> {
@@ -44,10 +41,10 @@ impl Slot {
 }
 
 /// Which slots are in use, and their generations.
-pub static TABLE: Lock<{ rank::TABLE }, VmTable> = Lock::new(VmTable::new());
+pub static TABLE: Lock<{ rank::TABLE }, VmTable> = Lock::new(VmTable::EMPTY);
 
 /// The slots.
-static SLOTS: [Lock<{ rank::VM }, Slot>; MAX_VMS] = [const { Lock::new(Slot::new()) }; MAX_VMS];
+static SLOTS: [Lock<{ rank::VM }, Slot>; MAX_VMS] = [const { Lock::new(Slot::EMPTY) }; MAX_VMS];
 
 /// Locks a slot by number, which is below [`MAX_VMS`] wherever it comes from.
 pub fn lock(slot: usize) -> SlotGuard {
@@ -67,16 +64,6 @@ pub fn find(handle: u64) -> Result<SlotGuard, Status> {
 
 /// ID registers of the hardware, common to all CPUs.
 pub static HARDWARE_IDS: BootCell<HardwareIds> = BootCell::new();
-
-/// Trap registers for guests.
-pub fn guest_traps() -> GuestTraps {
-    traps::guest(HARDWARE_IDS.get(), &id_policy())
-}
-
-/// What decides the ID registers besides the hardware.
-pub fn id_policy() -> IdPolicy {
-    IdPolicy { ipa_bits: crate::cpu::guest_ipa_bits().into(), mops: false }
-}
 
 /// The ID registers that guests see.
 pub static GUEST_IDS: BootCell<IdRegisters> = BootCell::new();

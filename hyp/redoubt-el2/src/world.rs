@@ -2,30 +2,29 @@
 //!
 //! One pair of functions serves host and guests, so neither can leave out a register that the
 //! other keeps. What is not here a guest cannot reach: it is trapped or disabled while a guest
-//! runs (`redoubt_core::sysreg::traps`). MDSCR_EL1 has its own functions, because a guest's accesses to it
-//! are emulated.
+//! runs (`redoubt_core::sysreg::traps`). MDSCR_EL1 is loaded for a guest and never saved, because a
+//! guest's accesses to it are emulated.
 
 use redoubt_core::vcpu::VcpuContext;
 
 use crate::arch::sysreg::*;
-use crate::traps;
+use crate::vm::HARDWARE_IDS;
 
-/// Expands to both directions of the plain registers.
-macro_rules! plain_registers {
-    ($($field:ident: $read:ident, $write:ident;)+) => {
-        /// Saves the registers that every world has.
-        fn save_plain(context: &mut VcpuContext) {
-            $(context.$field = $read();)+
+/// Expands to both directions of a list of registers.
+macro_rules! switched_registers {
+    ($save:ident, $load:ident: $($field:ident $([$index:literal])?: $read:ident, $write:ident;)+) => {
+        fn $save(context: &mut VcpuContext) {
+            $(context.$field $([$index])? = $read();)+
         }
 
-        /// Loads the registers that every world has.
-        fn load_plain(context: &VcpuContext) {
-            $($write(context.$field);)+
+        fn $load(context: &VcpuContext) {
+            $($write(context.$field $([$index])?);)+
         }
     };
 }
 
-plain_registers! {
+// The registers that every CPU has.
+switched_registers! { save_plain, load_plain:
     sp_el0: read_sp_el0, write_sp_el0;
     sp_el1: read_sp_el1, write_sp_el1;
     elr_el1: read_elr_el1, write_elr_el1;
@@ -53,29 +52,28 @@ plain_registers! {
     pstate: read_spsr_el2, write_spsr_el2;
 }
 
+// The keys of pointer authentication.
+switched_registers! { save_keys, load_keys:
+    keys[0]: read_apiakeylo_el1, write_apiakeylo_el1;
+    keys[1]: read_apiakeyhi_el1, write_apiakeyhi_el1;
+    keys[2]: read_apibkeylo_el1, write_apibkeylo_el1;
+    keys[3]: read_apibkeyhi_el1, write_apibkeyhi_el1;
+    keys[4]: read_apdakeylo_el1, write_apdakeylo_el1;
+    keys[5]: read_apdakeyhi_el1, write_apdakeyhi_el1;
+    keys[6]: read_apdbkeylo_el1, write_apdbkeylo_el1;
+    keys[7]: read_apdbkeyhi_el1, write_apdbkeyhi_el1;
+    keys[8]: read_apgakeylo_el1, write_apgakeylo_el1;
+    keys[9]: read_apgakeyhi_el1, write_apgakeyhi_el1;
+}
+
 /// MDSCR_EL1.MDE: breakpoints and watchpoints are on.
 const MDSCR_MDE: u64 = 1 << 15;
 
-/// Takes the host's debug control away for the time a guest runs; returns it.
-pub fn save_host_debug() -> u64 {
-    read_mdscr_el1()
-}
-
-/// Gives the host its debug control back.
-pub fn load_host_debug(mdscr: u64) {
-    write_mdscr_el1(mdscr);
-}
-
-/// Loads a guest's debug control. The breakpoint and watchpoint registers stay the host's, so they
-/// are off whatever the guest says: they must not fire on what a guest does. Single step works.
-fn load_guest_debug(context: &VcpuContext) {
-    write_mdscr_el1(context.mdscr_el1 & !MDSCR_MDE);
-}
-
-/// Loads a guest's registers.
+/// Loads a guest's registers. The breakpoint and watchpoint registers stay the host's, so they are off
+/// whatever the guest's debug control says: they must not fire on what a guest does. Single step works.
 pub fn load_guest(context: &VcpuContext) {
     load(context);
-    load_guest_debug(context);
+    write_mdscr_el1(context.mdscr_el1 & !MDSCR_MDE);
 }
 
 /// TCR_EL1.EPD0 and EPD1: no walks with either table.
@@ -109,36 +107,15 @@ pub fn allow_walks(walks: Walks) {
 /// Saves everything but general-purpose, FP, timer and debug registers.
 pub fn save(context: &mut VcpuContext) {
     save_plain(context);
-    if traps::has_pauth() {
-        context.keys = [
-            read_apiakeylo_el1(),
-            read_apiakeyhi_el1(),
-            read_apibkeylo_el1(),
-            read_apibkeyhi_el1(),
-            read_apdakeylo_el1(),
-            read_apdakeyhi_el1(),
-            read_apdbkeylo_el1(),
-            read_apdbkeyhi_el1(),
-            read_apgakeylo_el1(),
-            read_apgakeyhi_el1(),
-        ];
+    if HARDWARE_IDS.get().has_pauth() {
+        save_keys(context);
     }
 }
 
 /// Loads what [`save`] saves.
 pub fn load(context: &VcpuContext) {
     load_plain(context);
-    if traps::has_pauth() {
-        let [ia_lo, ia_hi, ib_lo, ib_hi, da_lo, da_hi, db_lo, db_hi, ga_lo, ga_hi] = context.keys;
-        write_apiakeylo_el1(ia_lo);
-        write_apiakeyhi_el1(ia_hi);
-        write_apibkeylo_el1(ib_lo);
-        write_apibkeyhi_el1(ib_hi);
-        write_apdakeylo_el1(da_lo);
-        write_apdakeyhi_el1(da_hi);
-        write_apdbkeylo_el1(db_lo);
-        write_apdbkeyhi_el1(db_hi);
-        write_apgakeylo_el1(ga_lo);
-        write_apgakeyhi_el1(ga_hi);
+    if HARDWARE_IDS.get().has_pauth() {
+        load_keys(context);
     }
 }

@@ -4,8 +4,8 @@ use super::*;
 
 #[test]
 fn affinities_name_cpus_in_order() {
-    let mut table = CpuTable::new();
-    assert!(table.is_empty());
+    let mut table = CpuTable::EMPTY;
+    assert_eq!(table.len(), 0);
     for (position, mpidr) in [0, 1, 0x100, 0x1_0000, 0x12_0034_5678].into_iter().enumerate() {
         let index = table.add(mpidr).expect("room");
         assert_eq!(index.get(), position);
@@ -21,7 +21,7 @@ fn affinities_name_cpus_in_order() {
 
 #[test]
 fn wrong_affinities_are_refused() {
-    let mut table = CpuTable::new();
+    let mut table = CpuTable::EMPTY;
     table.add(3).expect("room");
     assert_eq!(table.add(3), Err(CpuTableError::Duplicate));
     for bit in (24..32).chain(40..64) {
@@ -34,7 +34,7 @@ fn wrong_affinities_are_refused() {
 
 #[test]
 fn the_table_does_not_overflow() {
-    let mut table = CpuTable::default();
+    let mut table = CpuTable::EMPTY;
     for mpidr in 0..MAX_CPUS as u64 {
         table.add(mpidr).expect("room");
     }

@@ -19,13 +19,13 @@ const IDS: IdRegisters = IdRegisters::ZERO;
 const TRAPS: [Trap; 4] = [Trap::Synchronous, Trap::Irq, Trap::Fiq, Trap::SError];
 
 fn memory() -> MemoryRanges {
-    let mut memory = MemoryRanges::new();
+    let mut memory = MemoryRanges::EMPTY;
     memory.add(RAM, 0x100, 40).expect("valid");
     memory
 }
 
 fn context() -> Box<VcpuContext> {
-    let mut context = Box::new(VcpuContext::ZERO);
+    let mut context = Box::new(VcpuContext::default());
     context.reset(PC, 0);
     context.vbar_el1 = VBAR;
     context.x = [SECRET; 31];

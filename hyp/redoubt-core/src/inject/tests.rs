@@ -116,12 +116,14 @@ fn a_status_cannot_spill_into_other_fields() {
 
 #[test]
 fn a_guest_gets_it_into_its_context() {
-    let mut context = VcpuContext::ZERO;
-    context.pc = 0x4000_0000;
-    context.pstate = 0x3c5;
-    context.vbar_el1 = 0x4001_0000;
-    context.sctlr_el1 = SPAN;
-    context.far_el1 = 77;
+    let mut context = VcpuContext {
+        pc: 0x4000_0000,
+        pstate: 0x3c5,
+        vbar_el1: 0x4001_0000,
+        sctlr_el1: SPAN,
+        far_el1: 77,
+        ..VcpuContext::default()
+    };
     context.x[3] = 33;
     inject_guest(&mut context, &El1Exception::Undefined);
     assert_eq!((context.pc, context.pstate), (0x4001_0200, 0x3c5));

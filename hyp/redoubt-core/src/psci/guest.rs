@@ -33,7 +33,6 @@ pub enum GuestPsci {
 /// not implemented is answered with NOT_SUPPORTED.
 pub fn guest_psci(vm: &mut Vm, vcpu: usize, function: u32, raw: [u64; 3]) -> GuestPsci {
     let [first, second, third] = super::arguments(function, raw);
-    let report = |reason| GuestPsci::Report(SUCCESS, ExitReport::new(reason));
     GuestPsci::Return(match function {
         id::PSCI_VERSION => VERSION_1_1,
         id::PSCI_FEATURES => features(first),
@@ -57,32 +56,30 @@ pub fn guest_psci(vm: &mut Vm, vcpu: usize, function: u32, raw: [u64; 3]) -> Gue
             vm.set_power(vcpu, Power::Off);
             return report(ExitReason::CpuOff);
         }
-        id::PSCI_SYSTEM_OFF => {
-            stop(vm);
-            return report(ExitReason::SystemOff);
+        id::PSCI_SYSTEM_OFF => return stop(vm, ExitReason::SystemOff),
+        // Only SYSTEM_WARM_RESET, 0, is defined; bit 31 marks a vendor's types.
+        id::PSCI_SYSTEM_RESET2_32 | id::PSCI_SYSTEM_RESET2_64 if first & 0xffff_ffff != 0 => {
+            INVALID_PARAMETERS
         }
-        id::PSCI_SYSTEM_RESET => {
-            stop(vm);
-            return report(ExitReason::SystemReset);
-        }
-        id::PSCI_SYSTEM_RESET2_32 | id::PSCI_SYSTEM_RESET2_64 => {
-            // Only SYSTEM_WARM_RESET, 0, is defined; bit 31 marks a vendor's types.
-            if first & 0xffff_ffff != 0 {
-                return GuestPsci::Return(INVALID_PARAMETERS);
-            }
-            stop(vm);
-            return report(ExitReason::SystemReset);
+        id::PSCI_SYSTEM_RESET | id::PSCI_SYSTEM_RESET2_32 | id::PSCI_SYSTEM_RESET2_64 => {
+            return stop(vm, ExitReason::SystemReset);
         }
         _ => NOT_SUPPORTED,
     })
 }
 
+/// The host is told.
+fn report(reason: ExitReason) -> GuestPsci {
+    GuestPsci::Report(SUCCESS, ExitReport::new(reason))
+}
+
 /// A protected VM that powers off or resets never runs again: its memory is not what it was
 /// started from. What another VM does next is between the host and it.
-fn stop(vm: &mut Vm) {
+fn stop(vm: &mut Vm, reason: ExitReason) -> GuestPsci {
     if vm.protected() {
         vm.power_off_all();
     }
+    report(reason)
 }
 
 /// PSCI_FEATURES: 0 for what is there.

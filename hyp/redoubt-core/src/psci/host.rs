@@ -33,10 +33,10 @@ pub enum HostPsci {
         /// Where it goes on at EL1.
         boot: BootArguments,
     },
-    /// [`HostPower::begin_off`], forward, and [`HostPower::cancel_off`] should it return.
+    /// [`HostPower::begin_off`], forward, and [`HostPower::set_on`] should it return.
     CpuOff,
     /// [`HostPower::begin_suspend`], call the firmware with EL2's entry point in place of the
-    /// host's, and [`HostPower::end_suspend`] should it return.
+    /// host's, and [`HostPower::set_on`] should it return.
     CpuSuspend {
         /// Power state, for the firmware.
         power_state: u64,
@@ -72,15 +72,8 @@ pub fn host_psci(
         | id::PSCI_AFFINITY_INFO_64
         | id::PSCI_MIGRATE_INFO_TYPE
         | id::PSCI_SET_SUSPEND_MODE => HostPsci::Forward,
-        id::PSCI_FEATURES =>
-        {
-            #[allow(clippy::cast_possible_truncation)]
-            if is_offered(first as u32) {
-                HostPsci::Forward
-            } else {
-                HostPsci::Return(NOT_SUPPORTED)
-            }
-        }
+        #[allow(clippy::cast_possible_truncation)]
+        id::PSCI_FEATURES if is_offered(first as u32, cpus) => HostPsci::Forward,
         id::PSCI_CPU_ON_32 | id::PSCI_CPU_ON_64 => match cpus.index_of(first) {
             None => HostPsci::Return(INVALID_PARAMETERS),
             Some(_) if second & 3 != 0 || !host_ram(second) => HostPsci::Return(INVALID_ADDRESS),
@@ -112,31 +105,13 @@ pub fn host_psci(
     }
 }
 
-/// Tells whether the host may ask the firmware about a function.
-const fn is_offered(function: u32) -> bool {
-    matches!(
-        function,
-        id::PSCI_VERSION
-            | id::PSCI_FEATURES
-            | id::PSCI_AFFINITY_INFO_32
-            | id::PSCI_AFFINITY_INFO_64
-            | id::PSCI_MIGRATE_INFO_TYPE
-            | id::PSCI_SET_SUSPEND_MODE
-            | id::PSCI_CPU_ON_32
-            | id::PSCI_CPU_ON_64
-            | id::PSCI_CPU_OFF
-            | id::PSCI_CPU_SUSPEND_32
-            | id::PSCI_CPU_SUSPEND_64
-            | id::PSCI_CPU_DEFAULT_SUSPEND_32
-            | id::PSCI_CPU_DEFAULT_SUSPEND_64
-            | id::PSCI_SYSTEM_SUSPEND_32
-            | id::PSCI_SYSTEM_SUSPEND_64
-            | id::PSCI_SYSTEM_OFF
-            | id::PSCI_SYSTEM_RESET
-            | id::PSCI_SYSTEM_RESET2_32
-            | id::PSCI_SYSTEM_RESET2_64
-            | id::SMCCC_VERSION
-    )
+/// Tells whether the host may ask the firmware about a function: about what it may call.
+fn is_offered(function: u32, cpus: &CpuTable) -> bool {
+    let called = |function| host_psci(function, [0; 3], cpus, |_| false);
+    match function {
+        id::PSCI_FEATURES | id::SMCCC_VERSION => true,
+        _ => !matches!(called(function), HostPsci::NotPsci | HostPsci::Return(NOT_SUPPORTED)),
+    }
 }
 
 /// Where a physical CPU is.
@@ -170,10 +145,7 @@ pub struct HostPower {
 
 impl HostPower {
     /// Every CPU is off.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { states: [PhysicalState::Off; MAX_CPUS], claims: 0 }
-    }
+    pub const ALL_OFF: Self = Self { states: [PhysicalState::Off; MAX_CPUS], claims: 0 };
 
     fn state(&self, cpu: CpuIndex) -> PhysicalState {
         self.states.get(cpu.get()).copied().unwrap_or(PhysicalState::Off)
@@ -185,14 +157,16 @@ impl HostPower {
         }
     }
 
-    /// Notes that a CPU is on: the one that boots the machine.
+    /// Notes that a CPU is on: the one that boots the machine, or one that the firmware has neither
+    /// switched off nor suspended. A claim made meanwhile is void: the firmware refuses to switch on
+    /// what is on, and [`HostPower::abort_on`] then finds it gone.
     pub fn set_on(&mut self, cpu: CpuIndex) {
         self.set(cpu, PhysicalState::On);
     }
 
     /// Tells whether a CPU is on, or has not left.
-    #[must_use]
-    pub fn is_on(&self, cpu: CpuIndex) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_on(&self, cpu: CpuIndex) -> bool {
         match self.state(cpu) {
             PhysicalState::On | PhysicalState::Suspending(_) => true,
             PhysicalState::Off | PhysicalState::OnPending { .. } => false,
@@ -248,25 +222,8 @@ impl HostPower {
         self.set(cpu, PhysicalState::Off);
     }
 
-    /// The firmware has not switched the calling CPU off. A claim made meanwhile is void: the
-    /// firmware refuses to switch on what is on, and [`HostPower::abort_on`] then finds it gone.
-    pub fn cancel_off(&mut self, cpu: CpuIndex) {
-        self.set(cpu, PhysicalState::On);
-    }
-
     /// The calling CPU is about to be suspended.
     pub fn begin_suspend(&mut self, cpu: CpuIndex, boot: BootArguments) {
         self.set(cpu, PhysicalState::Suspending(boot));
-    }
-
-    /// The firmware has returned to the calling CPU, which has not lost its state.
-    pub fn end_suspend(&mut self, cpu: CpuIndex) {
-        self.set(cpu, PhysicalState::On);
-    }
-}
-
-impl Default for HostPower {
-    fn default() -> Self {
-        Self::new()
     }
 }

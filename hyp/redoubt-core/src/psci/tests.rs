@@ -8,7 +8,7 @@ use redoubt_abi::guest as id;
 use redoubt_abi::run::ExitReason;
 
 use super::*;
-use crate::addr::{Pa, Pfn};
+use crate::addr::Pfn;
 use crate::cpu::{CpuIndex, CpuTable};
 use crate::exit::ExitReport;
 use crate::sysreg::IdRegisters;
@@ -18,9 +18,10 @@ const ENTRY: u64 = 0x8000_1000;
 
 fn vm(flags: u64) -> Box<Vm> {
     let config = VmConfig::new(flags, 40, 4, 40).expect("valid");
-    let handle = VmTable::new().allocate().expect("room");
-    let mut vm = Box::new(Vm::new());
-    vm.open(handle, &config, Pa::new(0).expect("in range"), 0, IdRegisters::ZERO);
+    let mut table = VmTable::EMPTY;
+    let handle = table.allocate().expect("room");
+    let mut vm = Box::new(Vm::EMPTY);
+    vm.open(handle, &config, 0, IdRegisters::ZERO);
     vm.set_memory(0x8000_0000, 0x100).expect("valid");
     for vcpu in 0..3 {
         let plan = vm.check_vcpu(vcpu, 0).expect("valid");
@@ -67,7 +68,7 @@ fn cpu_on() {
     assert_eq!(value(&mut vm, on, [1, ENTRY, 78]), ON_PENDING);
     let boot = BootArguments { entry: ENTRY, context: 77 };
     assert_eq!(vm.power(1), Some(Power::OnPending(boot)), "the second call changes nothing");
-    let mut table = CpuTable::new();
+    let mut table = CpuTable::EMPTY;
     let cpu = table.add(0).expect("room");
     assert_eq!(vm.begin_run(1, cpu).expect("pending").reset, Some(boot));
     assert_eq!(value(&mut vm, on, [1, ENTRY, 0]), ALREADY_ON);
@@ -77,7 +78,7 @@ fn cpu_on() {
 #[test]
 fn cpu_on_races_with_cpu_off() {
     let mut vm = vm(1);
-    let mut table = CpuTable::new();
+    let mut table = CpuTable::EMPTY;
     let (here, there) = (table.add(0).expect("room"), table.add(1).expect("room"));
     vm.set_power(1, Power::On);
     let running = vm.begin_run(1, here).expect("on");
@@ -185,7 +186,7 @@ fn features_are_what_is_implemented() {
 }
 
 fn cpus(count: u64) -> (CpuTable, Vec<CpuIndex>) {
-    let mut table = CpuTable::new();
+    let mut table = CpuTable::EMPTY;
     let indices = (0..count).map(|mpidr| table.add(mpidr).expect("room")).collect();
     (table, indices)
 }
@@ -237,7 +238,7 @@ fn functions_of_the_host() {
 fn physical_cpus_one_step_at_a_time() {
     let (_, cpu) = cpus(2);
     let boot = |context| BootArguments { entry: 0x4000_0000, context };
-    let mut power = HostPower::new();
+    let mut power = HostPower::ALL_OFF;
     power.set_on(cpu[0]);
     assert_eq!(power.claim_on(cpu[0], boot(0)).err(), Some(ALREADY_ON));
     assert_eq!(power.arrive(cpu[0]), None, "nobody sent for a CPU that is on");
@@ -252,13 +253,13 @@ fn physical_cpus_one_step_at_a_time() {
     assert!(power.is_on(cpu[1]), "it has come up: the firmware's code is too late");
     power.begin_suspend(cpu[1], boot(4));
     assert_eq!(power.claim_on(cpu[1], boot(5)).err(), Some(ALREADY_ON));
-    power.end_suspend(cpu[1]);
+    power.set_on(cpu[1]);
     assert_eq!(power.arrive(cpu[1]), None);
     power.begin_suspend(cpu[1], boot(6));
     assert_eq!(power.arrive(cpu[1]), Some(boot(6)));
     power.begin_off(cpu[1]);
     let claim = power.claim_on(cpu[1], boot(7)).expect("off");
-    power.cancel_off(cpu[1]);
+    power.set_on(cpu[1]);
     power.abort_on(claim);
     assert!(power.is_on(cpu[1]), "CPU_OFF was denied, and nobody took its place");
 }
@@ -299,7 +300,7 @@ fn interleave(mut schedule: u32, deny_off: bool) -> bool {
     let (_, cpu) = cpus(3);
     let target = cpu[2];
     let boot = |context| BootArguments { entry: 0x4000_0000, context };
-    let mut power = HostPower::new();
+    let mut power = HostPower::ALL_OFF;
     cpu.iter().for_each(|cpu| power.set_on(*cpu));
     let mut claims: Vec<Option<Claim>> = vec![None, None];
     let start = Caller { step: Step::Claim, granted: false, code: SUCCESS, claim: None };
@@ -313,7 +314,7 @@ fn interleave(mut schedule: u32, deny_off: bool) -> bool {
         if who == 2 {
             match off_step {
                 0 => power.begin_off(target),
-                1 if deny_off => power.cancel_off(target),
+                1 if deny_off => power.set_on(target),
                 1 => firmware_on = false,
                 _ => {}
             }

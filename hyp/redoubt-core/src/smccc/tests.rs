@@ -7,8 +7,8 @@ use redoubt_abi::guest as id;
 use redoubt_abi::run::ExitReason;
 
 use super::*;
-use crate::addr::{Pa, Pfn};
-use crate::sysreg::{HardwareIds, IdPolicy, IdRegisters};
+use crate::addr::Pfn;
+use crate::sysreg::{HardwareIds, IdRegisters};
 use crate::vm::{VmConfig, VmTable};
 
 /// Counts up; runs dry after some numbers.
@@ -32,11 +32,12 @@ const MINUS_ONE: u64 = u64::MAX;
 
 fn vm(flags: u64) -> Box<Vm> {
     let config = VmConfig::new(flags, 40, 1, 40).expect("valid");
-    let handle = VmTable::new().allocate().expect("room");
-    let mut vm = Box::new(Vm::new());
+    let mut table = VmTable::EMPTY;
+    let handle = table.allocate().expect("room");
+    let mut vm = Box::new(Vm::EMPTY);
     let hardware = HardwareIds { pfr0: 1 << 56, ..HardwareIds::default() };
-    let ids = IdRegisters::new(&hardware, &IdPolicy { ipa_bits: 40, mops: false });
-    vm.open(handle, &config, Pa::new(0).expect("in range"), 0, ids);
+    let ids = IdRegisters::new(&hardware, 40);
+    vm.open(handle, &config, 0, ids);
     vm.set_memory(0x8000_0000, 0x10).expect("valid");
     let plan = vm.check_vcpu(0, 0).expect("valid");
     vm.commit_vcpu(plan, Pfn::new(1).expect("in range"), Pfn::new(2).expect("in range"));
@@ -48,7 +49,7 @@ fn call_with(
     entropy: &mut Counter,
     registers: [u64; 4],
 ) -> (GuestCall, Box<VcpuContext>) {
-    let mut context = Box::new(VcpuContext::ZERO);
+    let mut context = Box::new(VcpuContext::default());
     context.x = [0x77; 31];
     context.x[..4].copy_from_slice(&registers);
     let result = guest_call(&mut vm(flags), 0, &mut context, entropy);
@@ -156,9 +157,9 @@ fn sharing_is_for_protected_guests_and_their_memory() {
         (result, context.x[0])
     };
     for (function, expected) in [
-        (id::KVM_MEM_SHARE, GuestCall::Share { ipa: page }),
-        (id::KVM_MEM_UNSHARE, GuestCall::Unshare { ipa: page }),
-        (id::MEM_RELINQUISH, GuestCall::Relinquish { ipa: page }),
+        (id::KVM_MEM_SHARE, GuestCall::Memory(MemoryCall::Share, page)),
+        (id::KVM_MEM_UNSHARE, GuestCall::Memory(MemoryCall::Unshare, page)),
+        (id::MEM_RELINQUISH, GuestCall::Memory(MemoryCall::Relinquish, page)),
     ] {
         assert_eq!(share(1, function, [page, 0, 0]).0, expected);
         assert_eq!(share(0, function, [page, 0, 0]), (GuestCall::Resume, MINUS_ONE));
@@ -178,7 +179,7 @@ fn sharing_is_for_protected_guests_and_their_memory() {
     assert_eq!(call(1, id::KVM_HYP_MEMINFO, [0; 3])[0], 4096);
     assert_eq!(call(1, id::KVM_HYP_MEMINFO, [0, 1, 0])[0], -3i64 as u64);
     assert_eq!(call(0, id::KVM_HYP_MEMINFO, [0; 3])[0], MINUS_ONE);
-    let mut context = Box::new(VcpuContext::ZERO);
+    let mut context = Box::new(VcpuContext::default());
     finish_memory_call(&mut context, false);
     assert_eq!(context.x[0], -3i64 as u64);
     finish_memory_call(&mut context, true);
@@ -231,7 +232,7 @@ fn random_numbers() {
 /// P6: the whole function space of the host, thinned: everything but the list is denied.
 #[test]
 fn smcs_of_the_host_are_denied_but_for_the_list() {
-    let mut cpus = CpuTable::new();
+    let mut cpus = CpuTable::EMPTY;
     cpus.add(0).expect("room");
     let mut forwarded = Vec::new();
     let mut psci = 0;
@@ -267,7 +268,7 @@ fn smcs_of_the_host_are_denied_but_for_the_list() {
 
 #[test]
 fn denied_functions_are_printed_once() {
-    let mut log = DeniedLog::new();
+    let mut log = DeniedLog::EMPTY;
     assert_eq!(log.get(0), None);
     for function in [0, 0x8400_0013, 0, 0x8400_0013] {
         log.note(function);

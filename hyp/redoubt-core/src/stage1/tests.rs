@@ -17,7 +17,6 @@ const ALL: [HypAttrs; 4] = [HypAttrs::Code, HypAttrs::Constants, HypAttrs::Data,
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Write(u64, usize, u64),
-    Publish,
     Break(u64),
 }
 
@@ -51,19 +50,15 @@ impl TableMemory for Fake {
 }
 
 impl HypTlb for Fake {
-    fn publish(&mut self) {
-        self.log.push(Step::Publish);
-    }
-
     fn break_va(&mut self, va: HypVa) {
         self.unbroken = 0;
         self.log.push(Step::Break(va.raw()));
     }
 }
 
-fn setup(bits: VaBits) -> (Fake, TablePool, Stage1) {
+fn setup() -> (Fake, TablePool, Stage1) {
     let pool = PageRange::from_bytes(POOL, POOL_PAGES * PAGE_SIZE).unwrap();
-    let stage1 = Stage1::new(Pa::new(ROOT).unwrap(), bits);
+    let stage1 = Stage1::new(Pa::new(ROOT).unwrap());
     (Fake::default(), TablePool::from_range(pool), stage1)
 }
 
@@ -101,44 +96,41 @@ fn encodings_are_the_manuals() {
     assert_eq!(MAIR_EL2 >> 8 & 0xff, 0x04, "index 1: device nGnRE");
     let block = encode_leaf(2, Pa::new(MIB2).unwrap(), HypAttrs::Data);
     assert_eq!(block, 0x0040_0000_0020_0741);
-    assert_eq!(VaBits::Bits39.tcr(0b101), 0x8080_0000 | 0x5_0000 | 0x3500 | 25);
-    assert_eq!(VaBits::Bits48.tcr(0b010), 0x8080_0000 | 0x2_0000 | 0x3500 | 16);
+    assert_eq!(tcr(0b101), 0x8080_0000 | 0x5_0000 | 0x3500 | 16);
+    assert_eq!(tcr(0b010), 0x8080_0000 | 0x2_0000 | 0x3500 | 16);
 }
 
 #[test]
-fn mappings_translate_in_both_widths() {
-    for bits in [VaBits::Bits39, VaBits::Bits48] {
-        let (mut fake, mut pool, stage1) = setup(bits);
-        let top = bits.limit() - 4 * PAGE_SIZE;
-        let pages = 2 + MIB2 / PAGE_SIZE;
-        let map = |fake: &mut Fake, pool: &mut TablePool, va, pa, pages, attrs| {
-            stage1.map(fake, pool, HypVa::new(va), range(pa, pages), attrs)
-        };
-        map(&mut fake, &mut pool, MIB2 - 0x1000, 0x4000_0000 - 0x1000, pages, HypAttrs::Data)
-            .unwrap();
-        map(&mut fake, &mut pool, top, 0x8000_1000, 4, HypAttrs::Constants).unwrap();
-        assert_eq!(at(&stage1, &mut fake, MIB2 - 1), Some(0x3fff_ffff));
-        assert_eq!(at(&stage1, &mut fake, MIB2 + 0x12_3456), Some(0x4012_3456));
-        assert_eq!(at(&stage1, &mut fake, 2 * MIB2), Some(0x4020_0000));
-        assert_eq!(at(&stage1, &mut fake, 2 * MIB2 + 0x1000), None);
-        assert_eq!(at(&stage1, &mut fake, top + 0x3008), Some(0x8000_4008));
-        assert_eq!(at(&stage1, &mut fake, bits.limit()), None);
-        assert_eq!(stage1.ttbr(), ROOT);
-        // One block for the aligned middle.
-        let (_, level, _) = stage1.locate(&mut fake, HypVa::new(MIB2)).unwrap();
-        assert_eq!(level, 2);
-    }
+fn mappings_translate() {
+    let (mut fake, mut pool, stage1) = setup();
+    let top = VA_LIMIT - 4 * PAGE_SIZE;
+    let pages = 2 + MIB2 / PAGE_SIZE;
+    let map = |fake: &mut Fake, pool: &mut TablePool, va, pa, pages, attrs| {
+        stage1.map(fake, pool, HypVa::new(va), range(pa, pages), attrs)
+    };
+    map(&mut fake, &mut pool, MIB2 - 0x1000, 0x4000_0000 - 0x1000, pages, HypAttrs::Data).unwrap();
+    map(&mut fake, &mut pool, top, 0x8000_1000, 4, HypAttrs::Constants).unwrap();
+    assert_eq!(at(&stage1, &mut fake, MIB2 - 1), Some(0x3fff_ffff));
+    assert_eq!(at(&stage1, &mut fake, MIB2 + 0x12_3456), Some(0x4012_3456));
+    assert_eq!(at(&stage1, &mut fake, 2 * MIB2), Some(0x4020_0000));
+    assert_eq!(at(&stage1, &mut fake, 2 * MIB2 + 0x1000), None);
+    assert_eq!(at(&stage1, &mut fake, top + 0x3008), Some(0x8000_4008));
+    assert_eq!(at(&stage1, &mut fake, VA_LIMIT), None);
+    assert_eq!(stage1.ttbr(), ROOT);
+    // One block for the aligned middle.
+    let (_, level, _) = stage1.locate(&mut fake, HypVa::new(MIB2)).unwrap();
+    assert_eq!(level, 2);
 }
 
 #[test]
 fn bad_ranges_are_refused_and_leave_no_leaf() {
-    let (mut fake, mut pool, stage1) = setup(VaBits::Bits39);
+    let (mut fake, mut pool, stage1) = setup();
     let mut map = |fake: &mut Fake, va: u64, pages| {
         stage1.map(fake, &mut pool, HypVa::new(va), range(0x4000_0000, pages), HypAttrs::Data)
     };
     assert_eq!(map(&mut fake, 0x800, 1), Err(Refusal::Misaligned));
-    assert_eq!(map(&mut fake, 1 << 39, 1), Err(Refusal::OutOfRange));
-    assert_eq!(map(&mut fake, (1 << 39) - 0x1000, 2), Err(Refusal::OutOfRange));
+    assert_eq!(map(&mut fake, VA_LIMIT, 1), Err(Refusal::OutOfRange));
+    assert_eq!(map(&mut fake, VA_LIMIT - 0x1000, 2), Err(Refusal::OutOfRange));
     assert_eq!(map(&mut fake, !0xfff, 1), Err(Refusal::OutOfRange));
     assert!(fake.log.is_empty());
     map(&mut fake, 0x5000, 1).unwrap();
@@ -154,7 +146,7 @@ fn bad_ranges_are_refused_and_leave_no_leaf() {
 
 #[test]
 fn a_pool_that_runs_out_leaves_no_leaf() {
-    let (mut fake, _, stage1) = setup(VaBits::Bits39);
+    let (mut fake, _, stage1) = setup();
     let mut pool = TablePool::from_range(range(POOL, 2));
     // Two level-3 tables and one level-2 table would be needed.
     let va = HypVa::new(MIB2 - 0x1000);
@@ -165,7 +157,7 @@ fn a_pool_that_runs_out_leaves_no_leaf() {
 
 #[test]
 fn unmapping_breaks_each_leaf() {
-    let (mut fake, mut pool, stage1) = setup(VaBits::Bits39);
+    let (mut fake, mut pool, stage1) = setup();
     let va = HypVa::new(MIB2 - 0x1000);
     stage1.map(&mut fake, &mut pool, va, range(0x3fff_f000, 513), HypAttrs::Data).unwrap();
     for (va, pages, refusal) in [
@@ -188,7 +180,7 @@ fn unmapping_breaks_each_leaf() {
 
 #[test]
 fn windows_have_their_table_before_they_are_used() {
-    let (mut fake, mut pool, stage1) = setup(VaBits::Bits39);
+    let (mut fake, mut pool, stage1) = setup();
     let base = 0x40_0000_0000 - 4 * PAGE_SIZE;
     assert_eq!(stage1.leaf_slot(&mut fake, HypVa::new(base)), None, "no table yet");
     stage1.reserve(&mut fake, &mut pool, HypVa::new(base), 4).unwrap();

@@ -6,7 +6,8 @@
 //! atomics instructions, pointer authentication, BTI, SSBS and the like. Hidden are SVE, SME, MTE,
 //! RAS, PMU, SPE, trace, BRBE, AMU, MPAM, EL2, EL3, AArch32, LO regions, fine-grained traps, ECV, the
 //! second translation control register and all that hangs on it (permission indirection and
-//! overlays), LS64, TME, GCS, NMI, WFxT and 52-bit addresses. Layout: Arm ARM D19.2, `ID_AA64*_EL1`.
+//! overlays), LS64, MOPS, TME, GCS, NMI, WFxT and 52-bit addresses. Layout: Arm ARM D19.2,
+//! `ID_AA64*_EL1`.
 
 use super::SysregId;
 
@@ -21,8 +22,6 @@ enum Rule {
     SignedAtMost(u64),
     /// This value, whatever the hardware.
     Fixed(u64),
-    /// The hardware's value when the policy enables MOPS.
-    Mops,
     /// The physical address size, at most the VM's.
     AddressSize,
 }
@@ -91,7 +90,6 @@ const ISAR1: &[Row] = &[
 const ISAR2: &[Row] = &[
     (8, Rule::Allow),  // GPA3
     (12, Rule::Allow), // APA3
-    (16, Rule::Mops),  // MOPS
     (20, Rule::Allow), // BC
     (24, Rule::Allow), // PAC_frac
     (28, Rule::Allow), // CLRBHB
@@ -134,14 +132,18 @@ const MMFR2: &[Row] = &[
 /// PARange of 48 bits, the most that is shown.
 const PA_RANGE_48: u64 = 5;
 
-/// What a VM's configuration has to say about identification registers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdPolicy {
-    /// Size of the VM's intermediate physical address space in bits.
-    pub ipa_bits: u32,
-    /// The memory copy and set instructions are enabled (HCRX_EL2.MSCEn).
-    pub mops: bool,
-}
+/// The registers that are shown: CRm and op2 of S3_0_C0_Cm_op2, and their fields.
+const SHOWN: [(u16, u16, &[Row]); 9] = [
+    (4, 0, PFR0),
+    (4, 1, PFR1),
+    (5, 0, DFR0),
+    (6, 0, ISAR0),
+    (6, 1, ISAR1),
+    (6, 2, ISAR2),
+    (7, 0, MMFR0),
+    (7, 1, MMFR1),
+    (7, 2, MMFR2),
+];
 
 /// Identification registers of the hardware, the same on every CPU: one that differs is not started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,93 +170,112 @@ pub struct HardwareIds {
     pub mmfr3: u64,
 }
 
-/// Identification registers of a VM. Those without a field here read as zero.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IdRegisters {
-    pfr0: u64,
-    pfr1: u64,
-    dfr0: u64,
-    isar0: u64,
-    isar1: u64,
-    isar2: u64,
-    mmfr0: u64,
-    mmfr1: u64,
-    mmfr2: u64,
-}
-
-impl IdRegisters {
-    /// All zero: the VM that is not there.
-    pub const ZERO: Self = Self {
-        pfr0: 0,
-        pfr1: 0,
-        dfr0: 0,
-        isar0: 0,
-        isar1: 0,
-        isar2: 0,
-        mmfr0: 0,
-        mmfr1: 0,
-        mmfr2: 0,
-    };
-
-    /// Filters what the hardware has.
+impl HardwareIds {
+    /// Fine-grained traps: 1 the first set of registers, 2 the second set too.
     #[must_use]
-    pub fn new(hardware: &HardwareIds, policy: &IdPolicy) -> Self {
-        let filter = |value, rows| filter(value, rows, policy);
-        Self {
-            pfr0: filter(hardware.pfr0, PFR0),
-            pfr1: filter(hardware.pfr1, PFR1),
-            dfr0: filter(hardware.dfr0, DFR0),
-            isar0: filter(hardware.isar0, ISAR0),
-            isar1: filter(hardware.isar1, ISAR1),
-            isar2: filter(hardware.isar2, ISAR2),
-            mmfr0: filter(hardware.mmfr0, MMFR0),
-            mmfr1: filter(hardware.mmfr1, MMFR1),
-            mmfr2: filter(hardware.mmfr2, MMFR2),
+    pub const fn fine_grained_traps(&self) -> u64 {
+        field(self.mmfr0, 56)
+    }
+
+    /// A PMU with the Arm architecture's registers: its version, or zero.
+    #[must_use]
+    pub const fn pmu(&self) -> u64 {
+        match field(self.dfr0, 8) {
+            0xf => 0,
+            version => version,
         }
     }
 
-    /// Returns the value of an identification register of AArch64 (S3_0_C0_C4_0 to
-    /// S3_0_C0_C7_7); `None` for any other register.
+    /// Tells whether there is pointer authentication in any form: APA, API, GPA and GPI in ISAR1; GPA3
+    /// and APA3 in ISAR2.
     #[must_use]
-    pub const fn get(&self, register: SysregId) -> Option<u64> {
-        match register.parts() {
-            (3, 0, 0, 4, 0) => Some(self.pfr0),
-            (3, 0, 0, 4, 1) => Some(self.pfr1),
-            (3, 0, 0, 5, 0) => Some(self.dfr0),
-            (3, 0, 0, 6, 0) => Some(self.isar0),
-            (3, 0, 0, 6, 1) => Some(self.isar1),
-            (3, 0, 0, 6, 2) => Some(self.isar2),
-            (3, 0, 0, 7, 0) => Some(self.mmfr0),
-            (3, 0, 0, 7, 1) => Some(self.mmfr1),
-            (3, 0, 0, 7, 2) => Some(self.mmfr2),
-            // The AArch32 ones read as zero, too, and may be asked for by a VMM.
-            (3, 0, 0, 1..=7, _) => Some(0),
-            _ => None,
+    pub const fn has_pauth(&self) -> bool {
+        self.isar1 & 0xff00_0ff0 != 0 || self.isar2 & 0xff00 != 0
+    }
+
+    /// Tells whether there is the RAS extension.
+    #[must_use]
+    pub const fn has_ras(&self) -> bool {
+        has(self.pfr0, 28)
+    }
+
+    /// Tells whether there is SME.
+    #[must_use]
+    pub const fn has_sme(&self) -> bool {
+        has(self.pfr1, 24)
+    }
+
+    /// Tells whether there is self-hosted trace.
+    #[must_use]
+    pub const fn has_trace_filter(&self) -> bool {
+        has(self.dfr0, 40)
+    }
+}
+
+/// A field of an identification register.
+pub(super) const fn field(register: u64, lsb: u32) -> u64 {
+    (register >> (lsb & 63)) & 0xf
+}
+
+/// Tells whether a field says that a feature is there.
+#[must_use]
+pub const fn has(register: u64, lsb: u32) -> bool {
+    field(register, lsb) != 0
+}
+
+/// Identification registers of a VM: the values of the registers in [`SHOWN`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdRegisters([u64; SHOWN.len()]);
+
+impl IdRegisters {
+    /// All zero: the VM that is not there.
+    pub const ZERO: Self = Self([0; SHOWN.len()]);
+
+    /// Filters what the hardware has, for a VM with this size of intermediate physical addresses.
+    #[must_use]
+    pub fn new(ids: &HardwareIds, ipa_bits: u32) -> Self {
+        let mut values = [
+            ids.pfr0, ids.pfr1, ids.dfr0, ids.isar0, ids.isar1, ids.isar2, ids.mmfr0, ids.mmfr1,
+            ids.mmfr2,
+        ];
+        for (value, (_, _, rows)) in values.iter_mut().zip(SHOWN) {
+            *value = filter(*value, rows, ipa_bits);
         }
+        Self(values)
+    }
+
+    /// Returns the value of an identification register (S3_0_C0_C1_0 to S3_0_C0_C7_7); `None` for any
+    /// other register. Those that are not shown read as zero, the AArch32 ones too, and may be asked for
+    /// by a VMM.
+    #[must_use]
+    pub fn get(&self, register: SysregId) -> Option<u64> {
+        let (3, 0, 0, crm @ 1..=7, op2) = register.parts() else { return None };
+        let mut shown = SHOWN.iter().zip(self.0);
+        let found = shown.find(|((row_crm, row_op2, _), _)| (*row_crm, *row_op2) == (crm, op2));
+        Some(found.map_or(0, |(_, value)| value))
     }
 
     /// Tells whether branches to a mispredicted target cannot be steered by another context
     /// (CSV2): what the firmware call SMCCC_ARCH_WORKAROUND_1 is asked about.
     #[must_use]
     pub const fn has_csv2(&self) -> bool {
-        (self.pfr0 >> 56) & 0xf != 0
+        let [pfr0, ..] = self.0;
+        has(pfr0, 56)
     }
 }
 
 /// Builds a register from the fields that are listed.
-fn filter(hardware: u64, rows: &[Row], policy: &IdPolicy) -> u64 {
+fn filter(hardware: u64, rows: &[Row], ipa_bits: u32) -> u64 {
     rows.iter().fold(0, |value, (lsb, rule)| {
         let lsb = *lsb & 63;
-        let field = (hardware >> lsb) & 0xf;
+        let field = field(hardware, lsb);
         let shown = match *rule {
             Rule::Allow => field,
             Rule::AtMost(limit) => field.min(limit),
             Rule::SignedAtMost(limit) if (field ^ 8) > (limit ^ 8) => limit,
             Rule::SignedAtMost(_) => field,
             Rule::Fixed(fixed) => fixed,
-            Rule::Mops if policy.mops => field,
-            Rule::Mops => 0,
-            Rule::AddressSize => field.min(pa_range(policy.ipa_bits)).min(PA_RANGE_48),
+            Rule::AddressSize => field.min(pa_range(ipa_bits)).min(PA_RANGE_48),
         };
         value | ((shown & 0xf) << lsb)
     })

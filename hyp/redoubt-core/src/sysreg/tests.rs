@@ -6,7 +6,7 @@ use std::vec::Vec;
 use super::*;
 
 fn ids() -> IdRegisters {
-    IdRegisters::new(&everything(), &IdPolicy { ipa_bits: 40, mops: false })
+    IdRegisters::new(&everything(), 40)
 }
 
 /// A CPU with every unsigned field at its highest, and no signed field "not implemented".
@@ -68,7 +68,7 @@ fn golden_counts() {
 /// R1: what an access may change, for every encoding in both directions.
 #[test]
 fn every_encoding_in_both_directions() {
-    let mut context = Box::new(VcpuContext::ZERO);
+    let mut context = Box::new(VcpuContext::default());
     let mut done = (0, 0);
     for id in all() {
         for write in [false, true] {
@@ -137,7 +137,7 @@ fn hidden_features_are_undefined() {
 
 #[test]
 fn debug_state_lives_in_the_context() {
-    let mut context = Box::new(VcpuContext::ZERO);
+    let mut context = Box::new(VcpuContext::default());
     let mdscr = SysregId::new(2, 0, 0, 2, 2);
     let (oslar, oslsr) = (SysregId::new(2, 0, 1, 0, 4), SysregId::new(2, 0, 1, 1, 4));
     context.x[5] = !0;
@@ -156,7 +156,7 @@ fn debug_state_lives_in_the_context() {
 
 #[test]
 fn gic_registers() {
-    let mut context = Box::new(VcpuContext::ZERO);
+    let mut context = Box::new(VcpuContext::default());
     let sre = SysregId::new(3, 0, 12, 12, 5);
     context.x[5] = 0;
     assert_eq!(access(sre, true, &mut context), GuestAccess::Done);
@@ -198,7 +198,7 @@ fn identification_registers_of_a_cpu_with_everything() {
 /// A CPU with nothing: only what is fixed is shown.
 #[test]
 fn identification_registers_of_a_cpu_with_nothing() {
-    let ids = IdRegisters::new(&HardwareIds::default(), &IdPolicy { ipa_bits: 48, mops: true });
+    let ids = IdRegisters::new(&HardwareIds::default(), 48);
     let shown: Vec<u64> = all().filter_map(|id| ids.get(id)).filter(|value| *value != 0).collect();
     assert_eq!(shown, [0x0100_0011, 0x0000_00f0_0010_1006]);
     assert!(!ids.has_csv2());
@@ -208,27 +208,26 @@ fn identification_registers_of_a_cpu_with_nothing() {
 fn signed_fields_keep_their_sense() {
     // No floating point, and no 4 KiB granule: 0xf is less than 0.
     let hardware = HardwareIds { pfr0: 0x00ff_0000, mmfr0: 0xf << 28, ..HardwareIds::default() };
-    let ids = IdRegisters::new(&hardware, &IdPolicy { ipa_bits: 40, mops: false });
+    let ids = IdRegisters::new(&hardware, 40);
     assert_eq!(ids.get(SysregId::new(3, 0, 0, 4, 0)), Some(0x01ff_0011));
     assert_eq!(ids.get(SysregId::new(3, 0, 0, 7, 0)), Some(0xf000_0000));
 }
 
 #[test]
-fn policy_decides_mops_and_the_address_size() {
-    let value = |ipa_bits, mops, crm, op2| {
-        let ids = IdRegisters::new(&everything(), &IdPolicy { ipa_bits, mops });
+fn the_address_size_is_the_vms() {
+    let value = |ipa_bits, crm, op2| {
+        let ids = IdRegisters::new(&everything(), ipa_bits);
         ids.get(SysregId::new(3, 0, 0, crm, op2)).expect("ID register")
     };
-    assert_eq!(value(40, true, 6, 2) & 0xf_0000, 0xf_0000);
-    assert_eq!(value(40, false, 6, 2) & 0xf_0000, 0);
+    assert_eq!(value(40, 6, 2) & 0xf_0000, 0, "no MOPS");
     for (bits, range) in
         [(32, 0), (33, 1), (36, 1), (37, 2), (40, 2), (41, 3), (43, 4), (44, 4), (45, 5), (52, 5)]
     {
-        assert_eq!(value(bits, false, 7, 0) & 0xf, range, "{bits}");
+        assert_eq!(value(bits, 7, 0) & 0xf, range, "{bits}");
     }
     // Not more than the hardware has.
     let small = HardwareIds { mmfr0: 1, ..HardwareIds::default() };
-    let ids = IdRegisters::new(&small, &IdPolicy { ipa_bits: 48, mops: false });
+    let ids = IdRegisters::new(&small, 48);
     assert_eq!(ids.get(SysregId::new(3, 0, 0, 7, 0)), Some(1));
 }
 
@@ -257,7 +256,7 @@ fn golden_table_of_the_host() {
 /// X6: whatever the hardware has, a guest has no way to a buffer, counter or record.
 #[test]
 fn guests_are_trapped_from_all_that_is_hidden() {
-    let all = traps::guest(&everything(), &IdPolicy { ipa_bits: 40, mops: false });
+    let all = traps::guest(&everything());
     for bit in [0, 3, 4, 5, 13, 14, 18, 19, 20, 21, 22, 31, 35, 36, 37, 40, 41, 58] {
         assert_ne!(all.hcr & 1 << bit, 0, "HCR_EL2 bit {bit}");
     }
@@ -275,19 +274,37 @@ fn guests_are_trapped_from_all_that_is_hidden() {
         1 << 30 | 1 << 20 | 1 << 12 | 1 << 8
     );
     assert_eq!(all.cptr & (1 << 10 | 1 << 31), 0, "FP and CPACR_EL1 are the guest's");
-    assert_eq!(all.hcrx, 0);
+    assert_eq!(all.hcrx, Some(0));
     assert_eq!(all.cnthctl, 1);
-    // The negative-polarity traps are all on.
-    assert_eq!((all.hfgrtr >> 50, all.hfgwtr >> 50, all.hfgitr >> 55), (0, 0, 0));
-    assert_eq!(all.hdfgrtr >> 59 & 0xf, 0);
-    assert_eq!(all.mpam2, 3 << 48);
+    // The negative-polarity traps are all on, and what is hidden behind the others traps.
+    let traps::FineTraps { hfgrtr, hfgwtr, hfgitr } = all.fine.expect("FEAT_FGT");
+    assert_eq!((hfgrtr >> 50, hfgwtr >> 50, hfgitr), (0, 0, 0));
+    assert_eq!(hfgrtr, 0x3ff << 40 | 3 << 30 | 0x1f << 19);
+    assert_eq!(hfgwtr, hfgrtr & !(1 << 46 | 1 << 42 | 1 << 40 | 1 << 21));
+    assert_eq!(all.mpam2, Some(3 << 48));
 
-    let none = traps::guest(&HardwareIds::default(), &IdPolicy { ipa_bits: 40, mops: true });
-    assert_eq!((none.hfgrtr, none.hfgwtr, none.hcrx, none.mpam2), (0, 0, 0, 0));
+    let none = traps::guest(&HardwareIds::default());
+    assert_eq!((none.fine, none.hcrx, none.mpam2), (None, None, None));
     assert_eq!(none.mdcr, 7 << 9);
     assert_eq!(none.cptr, 0x33ff);
     // With a PMU: its registers trap.
     let pmu = HardwareIds { dfr0: 1 << 8, ..HardwareIds::default() };
-    let pmu = traps::guest(&pmu, &IdPolicy { ipa_bits: 40, mops: false });
+    let pmu = traps::guest(&pmu);
     assert_eq!(pmu.mdcr, 7 << 9 | 3 << 5);
+}
+
+/// The host keeps what is its own; SMC, profiling and trace buffers are EL2's.
+#[test]
+fn the_host_is_trapped_from_little() {
+    let all = traps::host(&everything());
+    assert_eq!(all.hcr, 1 << 56 | 1 << 53 | 3 << 40 | 1 << 31 | 1 << 19 | 3);
+    assert_eq!(all.hcrx, Some(3 << 22 | 3 << 14 | 1 << 11));
+    assert_eq!((all.cptr, all.cnthctl, all.mpam2), (0x22ff, 3, Some(0)));
+    let traps::FineTraps { hfgrtr, hfgwtr, hfgitr } = all.fine.expect("FEAT_FGT");
+    assert_eq!((hfgrtr, hfgwtr, hfgitr), (!0 << 50, !0 << 50, 7 << 57));
+    // PMUVer 0xf is a PMU that is not Arm's.
+    assert_eq!(all.mdcr, 0);
+    let pmu = traps::host(&HardwareIds { dfr0: 1 << 8, ..HardwareIds::default() });
+    assert_eq!(pmu.mdcr, 1 << 23 | 1 << 17);
+    assert_eq!((pmu.fine, pmu.hcrx, pmu.mpam2), (None, None, None));
 }

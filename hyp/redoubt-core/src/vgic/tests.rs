@@ -105,12 +105,6 @@ fn a_refusal_changes_nothing() {
     assert_eq!(lists, before);
 }
 
-#[test]
-fn pending_is_told() {
-    assert!(is_pending(PENDING) && is_pending(PENDING | ACTIVE));
-    assert!(!is_pending(ACTIVE) && !is_pending(0));
-}
-
 /// Decides one list register from a table of its fields: (lowest bit, width).
 fn model(value: u64) -> bool {
     let field = |lsb: u32, width: u32| (value >> lsb) & ((1 << width) - 1);

@@ -72,11 +72,8 @@ pub struct VmTable {
 }
 
 impl VmTable {
-    /// Makes a table with every slot free.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { generations: [0; MAX_VMS], taken: 0 }
-    }
+    /// Every slot is free.
+    pub const EMPTY: Self = Self { generations: [0; MAX_VMS], taken: 0 };
 
     /// Takes a slot.
     ///
@@ -105,27 +102,9 @@ impl VmTable {
         }
     }
 
-    /// Returns the number of slots that are taken.
-    #[must_use]
-    pub const fn len(&self) -> u32 {
-        self.taken.count_ones()
-    }
-
-    /// Tells whether no slot is taken.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.taken == 0
-    }
-
     /// Lets a test use up the generations of a slot.
     #[cfg(test)]
     pub(crate) fn set_generation(&mut self, slot: usize, generation: u64) {
         self.generations[slot] = generation;
-    }
-}
-
-impl Default for VmTable {
-    fn default() -> Self {
-        Self::new()
     }
 }

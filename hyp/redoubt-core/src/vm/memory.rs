@@ -9,26 +9,17 @@ use redoubt_abi::{PAGE_SIZE, Status};
 /// Most ranges of a VM.
 pub const MAX_MEMORY_RANGES: usize = 8;
 
-/// A range of intermediate physical addresses: first, and first behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Range {
-    start: u64,
-    end: u64,
-}
-
 /// The declared ranges.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryRanges {
-    ranges: [Range; MAX_MEMORY_RANGES],
+    /// First address, and first address behind.
+    ranges: [(u64, u64); MAX_MEMORY_RANGES],
     count: usize,
 }
 
 impl MemoryRanges {
-    /// Makes an empty list.
-    #[must_use]
-    pub const fn new() -> Self {
-        Self { ranges: [Range { start: 0, end: 0 }; MAX_MEMORY_RANGES], count: 0 }
-    }
+    /// No range.
+    pub const EMPTY: Self = Self { ranges: [(0, 0); MAX_MEMORY_RANGES], count: 0 };
 
     /// Adds a range.
     ///
@@ -53,7 +44,7 @@ impl MemoryRanges {
             return Err(Status::AlreadyMapped);
         }
         let slot = self.ranges.get_mut(self.count).ok_or(Status::NoSlot)?;
-        *slot = Range { start: ipa, end };
+        *slot = (ipa, end);
         self.count = self.count.saturating_add(1);
         Ok(())
     }
@@ -73,13 +64,6 @@ impl MemoryRanges {
 
     /// Lists the ranges: first address, and first address behind.
     pub fn iter(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
-        let used = self.ranges.get(..self.count).unwrap_or_default();
-        used.iter().map(|range| (range.start, range.end))
-    }
-}
-
-impl Default for MemoryRanges {
-    fn default() -> Self {
-        Self::new()
+        self.ranges.iter().take(self.count).copied()
     }
 }

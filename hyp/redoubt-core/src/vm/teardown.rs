@@ -6,30 +6,14 @@
 
 use redoubt_abi::Status;
 
-use super::{MAX_VCPUS, Vcpu, Vm, VmState};
+use super::{Vm, VmState};
 use crate::addr::Pfn;
-
-/// How far the teardown has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// Virtual CPUs, from this index on; then memory and tables.
-    Vcpus(usize),
-    /// All is back.
-    Done,
-}
-
-impl Progress {
-    /// Where every teardown starts.
-    pub(super) const START: Self = Self::Vcpus(0);
-}
 
 /// What the next call of VM_RECLAIM does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReclaimStep {
     /// Scrub and give back the state page, and unpin the run page.
     Vcpu {
-        /// Index of the virtual CPU.
-        index: usize,
         /// The state page.
         state: Pfn,
         /// The run page.
@@ -63,7 +47,6 @@ impl Vm {
         match self.state {
             VmState::Creating | VmState::Runnable => {
                 self.state = VmState::Dying;
-                self.teardown = Progress::START;
             }
             VmState::Free | VmState::Dying => {}
         }
@@ -87,21 +70,11 @@ impl Vm {
         if self.is_running() {
             return Err(Status::Busy);
         }
-        Ok(match self.teardown {
-            Progress::Vcpus(first) => match self.next_vcpu(first) {
-                Some((index, found)) => {
-                    ReclaimStep::Vcpu { index, state: found.state, run: found.run }
-                }
-                None => ReclaimStep::Memory,
-            },
-            Progress::Done => ReclaimStep::Done,
+        Ok(match self.vcpus.iter().flatten().next() {
+            Some(found) => ReclaimStep::Vcpu { state: found.state, run: found.run },
+            None if self.memory_is_back => ReclaimStep::Done,
+            None => ReclaimStep::Memory,
         })
-    }
-
-    /// Finds the first virtual CPU from `first` on.
-    fn next_vcpu(&self, first: usize) -> Option<(usize, &Vcpu)> {
-        let find = |index: usize| Some((index, self.vcpus.get(index)?.as_ref()?));
-        (first..MAX_VCPUS).find_map(find)
     }
 
     /// Notes that the step that [`Vm::reclaim_step`] told is finished.
@@ -109,26 +82,17 @@ impl Vm {
         if self.state != VmState::Dying {
             return;
         }
-        self.teardown = match self.teardown {
-            Progress::Vcpus(first) => match self.next_vcpu(first).map(|(index, _)| index) {
-                Some(index) => {
-                    if let Some(slot) = self.vcpus.get_mut(index) {
-                        *slot = None;
-                    }
-                    Progress::Vcpus(index.saturating_add(1))
-                }
-                None => Progress::Done,
-            },
-            Progress::Done => Progress::Done,
-        };
+        match self.vcpus.iter_mut().find(|vcpu| vcpu.is_some()) {
+            Some(vcpu) => *vcpu = None,
+            None => self.memory_is_back = true,
+        }
     }
 
     /// Empties the slot, once [`Vm::reclaim_step`] has told that everything was given back; before
     /// that it does nothing.
     pub fn close(&mut self) {
-        if self.state == VmState::Dying && self.teardown == Progress::Done {
-            self.state = VmState::Free;
-            self.handle = None;
+        if self.reclaim_step() == Ok(ReclaimStep::Done) {
+            *self = Self::EMPTY;
         }
     }
 }

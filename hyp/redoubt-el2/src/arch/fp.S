@@ -3,45 +3,35 @@
  */
     .arch_extension fp
     .arch_extension simd
+
+    .macro fp_transfer pair
+    \pair   q0, q1, [x0]
+    \pair   q2, q3, [x0, #32]
+    \pair   q4, q5, [x0, #64]
+    \pair   q6, q7, [x0, #96]
+    \pair   q8, q9, [x0, #128]
+    \pair   q10, q11, [x0, #160]
+    \pair   q12, q13, [x0, #192]
+    \pair   q14, q15, [x0, #224]
+    \pair   q16, q17, [x0, #256]
+    \pair   q18, q19, [x0, #288]
+    \pair   q20, q21, [x0, #320]
+    \pair   q22, q23, [x0, #352]
+    \pair   q24, q25, [x0, #384]
+    \pair   q26, q27, [x0, #416]
+    \pair   q28, q29, [x0, #448]
+    \pair   q30, q31, [x0, #480]
+    .endm
+
     .text
     .global fp_save
 fp_save:
-    stp     q0, q1, [x0]
-    stp     q2, q3, [x0, #32]
-    stp     q4, q5, [x0, #64]
-    stp     q6, q7, [x0, #96]
-    stp     q8, q9, [x0, #128]
-    stp     q10, q11, [x0, #160]
-    stp     q12, q13, [x0, #192]
-    stp     q14, q15, [x0, #224]
-    stp     q16, q17, [x0, #256]
-    stp     q18, q19, [x0, #288]
-    stp     q20, q21, [x0, #320]
-    stp     q22, q23, [x0, #352]
-    stp     q24, q25, [x0, #384]
-    stp     q26, q27, [x0, #416]
-    stp     q28, q29, [x0, #448]
-    stp     q30, q31, [x0, #480]
+    fp_transfer stp
     ret
 
     .global fp_load
 fp_load:
-    ldp     q0, q1, [x0]
-    ldp     q2, q3, [x0, #32]
-    ldp     q4, q5, [x0, #64]
-    ldp     q6, q7, [x0, #96]
-    ldp     q8, q9, [x0, #128]
-    ldp     q10, q11, [x0, #160]
-    ldp     q12, q13, [x0, #192]
-    ldp     q14, q15, [x0, #224]
-    ldp     q16, q17, [x0, #256]
-    ldp     q18, q19, [x0, #288]
-    ldp     q20, q21, [x0, #320]
-    ldp     q22, q23, [x0, #352]
-    ldp     q24, q25, [x0, #384]
-    ldp     q26, q27, [x0, #416]
-    ldp     q28, q29, [x0, #448]
-    ldp     q30, q31, [x0, #480]
+    fp_transfer ldp
     ret
 
     /* Writing a V register clears the rest of the Z register behind it. */

@@ -12,9 +12,8 @@ global_asm!(include_str!("fp.S"), options(raw));
 
 unsafe extern "C" {
     fn translate_address(address: u64) -> u64;
-    fn smc_call(registers: *mut [u64; 4]);
-    fn fp_save(registers: *mut [u128; 32]);
-    fn fp_load(registers: *const [u128; 32]);
+    fn fp_save(registers: *mut [[u64; 2]; 32]);
+    fn fp_load(registers: *const [[u64; 2]; 32]);
     fn fp_clear();
     static host_vectors: u8;
     static guest_vectors: u8;
@@ -151,23 +150,26 @@ pub unsafe fn zero_page(page: *mut u64) {
 }
 
 /// Calls the firmware and returns X0 to X3; NOT_SUPPORTED if there is none.
-pub fn smc(mut registers: [u64; 4]) -> [u64; 4] {
+pub fn smc([mut x0, mut x1, mut x2, mut x3]: [u64; 4]) -> [u64; 4] {
     if !HAS_FIRMWARE.load(Ordering::Relaxed) {
         return [!0, 0, 0, 0];
     }
-    // SAFETY: the firmware at EL3 is trusted not to touch EL2's memory; the array is ours.
-    unsafe { smc_call(&raw mut registers) }
-    registers
+    // SAFETY: the firmware at EL3 is trusted not to touch EL2's memory, and to keep the registers that
+    // SMCCC names, which are no fewer than those that a function call keeps.
+    unsafe {
+        asm!("smc #0", inout("x0") x0, inout("x1") x1, inout("x2") x2, inout("x3") x3, clobber_abi("C"));
+    }
+    [x0, x1, x2, x3]
 }
 
 /// Saves V0 to V31.
-pub fn save_fp(registers: &mut [u128; 32]) {
+pub fn save_fp(registers: &mut [[u64; 2]; 32]) {
     // SAFETY: the reference covers the 512 bytes that are written.
     unsafe { fp_save(registers) }
 }
 
 /// Loads V0 to V31.
-pub fn load_fp(registers: &[u128; 32]) {
+pub fn load_fp(registers: &[[u64; 2]; 32]) {
     // SAFETY: the reference covers the 512 bytes that are read; EL2 is built without FP registers,
     // so no value of its own is lost.
     unsafe { fp_load(registers) }
@@ -186,17 +188,19 @@ pub fn host_vectors_address() -> u64 {
 
 /// Makes exceptions go to the vectors for the host.
 pub fn use_host_vectors() {
-    // SAFETY: host_vectors is a complete vector table in EL2's text.
-    unsafe {
-        asm!("msr vbar_el2, {}", "isb", in(reg) &raw const host_vectors, options(nostack, preserves_flags));
-    }
+    use_vectors(&raw const host_vectors);
 }
 
 /// Makes exceptions go to the vectors for guests.
 pub fn use_guest_vectors() {
-    // SAFETY: guest_vectors is a complete vector table in EL2's text.
+    use_vectors(&raw const guest_vectors);
+}
+
+/// Makes exceptions go to one of the two tables of vectors.S.
+fn use_vectors(table: *const u8) {
+    // SAFETY: the callers pass a complete vector table in EL2's text.
     unsafe {
-        asm!("msr vbar_el2, {}", "isb", in(reg) &raw const guest_vectors, options(nostack, preserves_flags));
+        asm!("msr vbar_el2, {}", "isb", in(reg) table, options(nostack, preserves_flags));
     }
 }
 

@@ -104,30 +104,6 @@ registers! {
     read_ich_vtr_el2 = "ich_vtr_el2";
     read_ich_misr_el2 = "ich_misr_el2";
     read_ich_vmcr_el2, write_ich_vmcr_el2 = "ich_vmcr_el2";
-    read_ich_ap0r0_el2, write_ich_ap0r0_el2 = "ich_ap0r0_el2";
-    read_ich_ap0r1_el2, write_ich_ap0r1_el2 = "ich_ap0r1_el2";
-    read_ich_ap0r2_el2, write_ich_ap0r2_el2 = "ich_ap0r2_el2";
-    read_ich_ap0r3_el2, write_ich_ap0r3_el2 = "ich_ap0r3_el2";
-    read_ich_ap1r0_el2, write_ich_ap1r0_el2 = "ich_ap1r0_el2";
-    read_ich_ap1r1_el2, write_ich_ap1r1_el2 = "ich_ap1r1_el2";
-    read_ich_ap1r2_el2, write_ich_ap1r2_el2 = "ich_ap1r2_el2";
-    read_ich_ap1r3_el2, write_ich_ap1r3_el2 = "ich_ap1r3_el2";
-    read_ich_lr0_el2, write_ich_lr0_el2 = "ich_lr0_el2";
-    read_ich_lr1_el2, write_ich_lr1_el2 = "ich_lr1_el2";
-    read_ich_lr2_el2, write_ich_lr2_el2 = "ich_lr2_el2";
-    read_ich_lr3_el2, write_ich_lr3_el2 = "ich_lr3_el2";
-    read_ich_lr4_el2, write_ich_lr4_el2 = "ich_lr4_el2";
-    read_ich_lr5_el2, write_ich_lr5_el2 = "ich_lr5_el2";
-    read_ich_lr6_el2, write_ich_lr6_el2 = "ich_lr6_el2";
-    read_ich_lr7_el2, write_ich_lr7_el2 = "ich_lr7_el2";
-    read_ich_lr8_el2, write_ich_lr8_el2 = "ich_lr8_el2";
-    read_ich_lr9_el2, write_ich_lr9_el2 = "ich_lr9_el2";
-    read_ich_lr10_el2, write_ich_lr10_el2 = "ich_lr10_el2";
-    read_ich_lr11_el2, write_ich_lr11_el2 = "ich_lr11_el2";
-    read_ich_lr12_el2, write_ich_lr12_el2 = "ich_lr12_el2";
-    read_ich_lr13_el2, write_ich_lr13_el2 = "ich_lr13_el2";
-    read_ich_lr14_el2, write_ich_lr14_el2 = "ich_lr14_el2";
-    read_ich_lr15_el2, write_ich_lr15_el2 = "ich_lr15_el2";
 
     read_sctlr_el1, write_sctlr_el1 = "sctlr_el1";
     read_cpacr_el1, write_cpacr_el1 = "cpacr_el1";
@@ -169,6 +145,44 @@ registers! {
     read_apdbkeyhi_el1, write_apdbkeyhi_el1 = "S3_0_C2_C2_3";
     read_apgakeylo_el1, write_apgakeylo_el1 = "S3_0_C2_C3_0";
     read_apgakeyhi_el1, write_apgakeyhi_el1 = "S3_0_C2_C3_1";
+}
+
+/// Declares a read and a write function of registers that have a number. What the list does not have reads
+/// as zero and ignores writes.
+macro_rules! numbered_registers {
+    ($($read:ident, $write:ident = $prefix:literal [$($number:literal)+];)+) => {
+        $(
+            #[doc = concat!("Reads ", $prefix, "<number>_el2.")]
+            pub fn $read(number: usize) -> u64 {
+                let value: u64;
+                match number {
+                    // SAFETY: an MRS of this register has no effect on memory or on other state.
+                    $($number => unsafe {
+                        asm!(concat!("mrs {}, ", $prefix, $number, "_el2"), out(reg) value, options(nomem, nostack, preserves_flags));
+                    })+
+                    _ => value = 0,
+                }
+                value
+            }
+
+            #[doc = concat!("Writes ", $prefix, "<number>_el2.")]
+            pub fn $write(number: usize, value: u64) {
+                match number {
+                    // SAFETY: the register holds virtual interrupts of EL1, and governs nothing else.
+                    $($number => unsafe {
+                        asm!(concat!("msr ", $prefix, $number, "_el2, {}"), in(reg) value, options(nostack, preserves_flags));
+                    })+
+                    _ => {}
+                }
+            }
+        )+
+    };
+}
+
+numbered_registers! {
+    read_ich_lr, write_ich_lr = "ich_lr" [0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15];
+    read_ich_ap0r, write_ich_ap0r = "ich_ap0r" [0 1 2 3];
+    read_ich_ap1r, write_ich_ap1r = "ich_ap1r" [0 1 2 3];
 }
 
 /// Writes SPSR_EL2; whatever the value, an ERET leads to EL1 or EL0.

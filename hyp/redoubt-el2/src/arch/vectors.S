@@ -21,34 +21,26 @@
     .balign 2048
     .global host_vectors
 host_vectors:
-    fatal_vector 0
-    fatal_vector 1
-    fatal_vector 2
-    fatal_vector 3
+    .irp    kind, 0,1,2,3
+    fatal_vector \kind
+    .endr
     vector  current_sync
-    fatal_vector 5
-    fatal_vector 6
-    fatal_vector 7
+    .irp    kind, 5,6,7
+    fatal_vector \kind
+    .endr
     vector  host_sync
     vector  host_irq
     vector  host_irq
-    fatal_vector 11
-    fatal_vector 12                     /* AArch32 hosts are never started */
-    fatal_vector 13
-    fatal_vector 14
-    fatal_vector 15
+    .irp    kind, 11,12,13,14,15        /* from 12 on AArch32: such a host is never started */
+    fatal_vector \kind
+    .endr
 
     .balign 2048
     .global guest_vectors
 guest_vectors:
-    fatal_vector 16
-    fatal_vector 17
-    fatal_vector 18
-    fatal_vector 19
-    fatal_vector 20
-    fatal_vector 21
-    fatal_vector 22
-    fatal_vector 23
+    .irp    kind, 16,17,18,19,20,21,22,23
+    fatal_vector \kind
+    .endr
     vector  guest_sync
     vector  guest_irq
     vector  guest_irq
@@ -119,24 +111,32 @@ enter_fatal:
 1:  wfe
     b       1b
 
+/*
+ * Moves X2 to X30 to or from an array of X0 to X30: "transfer stp, str, base" stores them,
+ * "transfer ldp, ldr, base" loads them.
+ */
+    .macro transfer pair, single, base
+    \pair   x2, x3, [\base, #16]
+    \pair   x4, x5, [\base, #32]
+    \pair   x6, x7, [\base, #48]
+    \pair   x8, x9, [\base, #64]
+    \pair   x10, x11, [\base, #80]
+    \pair   x12, x13, [\base, #96]
+    \pair   x14, x15, [\base, #112]
+    \pair   x16, x17, [\base, #128]
+    \pair   x18, x19, [\base, #144]
+    \pair   x20, x21, [\base, #160]
+    \pair   x22, x23, [\base, #176]
+    \pair   x24, x25, [\base, #192]
+    \pair   x26, x27, [\base, #208]
+    \pair   x28, x29, [\base, #224]
+    \single x30, [\base, #240]
+    .endm
+
     .macro host_entry handler
     sub     sp, sp, #256
     stp     x0, x1, [sp]
-    stp     x2, x3, [sp, #16]
-    stp     x4, x5, [sp, #32]
-    stp     x6, x7, [sp, #48]
-    stp     x8, x9, [sp, #64]
-    stp     x10, x11, [sp, #80]
-    stp     x12, x13, [sp, #96]
-    stp     x14, x15, [sp, #112]
-    stp     x16, x17, [sp, #128]
-    stp     x18, x19, [sp, #144]
-    stp     x20, x21, [sp, #160]
-    stp     x22, x23, [sp, #176]
-    stp     x24, x25, [sp, #192]
-    stp     x26, x27, [sp, #208]
-    stp     x28, x29, [sp, #224]
-    str     x30, [sp, #240]
+    transfer stp, str, sp
     mov     x0, sp
     mov     x29, xzr
     bl      \handler
@@ -149,21 +149,7 @@ host_irq:
     host_entry handle_host_interrupt
 
 host_return:
-    ldp     x2, x3, [sp, #16]
-    ldp     x4, x5, [sp, #32]
-    ldp     x6, x7, [sp, #48]
-    ldp     x8, x9, [sp, #64]
-    ldp     x10, x11, [sp, #80]
-    ldp     x12, x13, [sp, #96]
-    ldp     x14, x15, [sp, #112]
-    ldp     x16, x17, [sp, #128]
-    ldp     x18, x19, [sp, #144]
-    ldp     x20, x21, [sp, #160]
-    ldp     x22, x23, [sp, #176]
-    ldp     x24, x25, [sp, #192]
-    ldp     x26, x27, [sp, #208]
-    ldp     x28, x29, [sp, #224]
-    ldr     x30, [sp, #240]
+    transfer ldp, ldr, sp
     ldp     x0, x1, [sp], #256
     eret
     dsb     nsh                         /* no straight-line speculation past ERET */
@@ -176,36 +162,9 @@ host_return:
     .global host_start
 host_start:
     mov     sp, x1
-    mov     x1, xzr
-    mov     x2, xzr
-    mov     x3, xzr
-    mov     x4, xzr
-    mov     x5, xzr
-    mov     x6, xzr
-    mov     x7, xzr
-    mov     x8, xzr
-    mov     x9, xzr
-    mov     x10, xzr
-    mov     x11, xzr
-    mov     x12, xzr
-    mov     x13, xzr
-    mov     x14, xzr
-    mov     x15, xzr
-    mov     x16, xzr
-    mov     x17, xzr
-    mov     x18, xzr
-    mov     x19, xzr
-    mov     x20, xzr
-    mov     x21, xzr
-    mov     x22, xzr
-    mov     x23, xzr
-    mov     x24, xzr
-    mov     x25, xzr
-    mov     x26, xzr
-    mov     x27, xzr
-    mov     x28, xzr
-    mov     x29, xzr
-    mov     x30, xzr
+    .irp    n, 1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30
+    mov     x\n, xzr
+    .endr
     eret
     dsb     nsh
     isb
@@ -225,21 +184,7 @@ guest_enter:
     stp     x27, x28, [sp, #80]
     mrs     x1, tpidr_el2
     str     x0, [x1]
-    ldp     x2, x3, [x0, #16]
-    ldp     x4, x5, [x0, #32]
-    ldp     x6, x7, [x0, #48]
-    ldp     x8, x9, [x0, #64]
-    ldp     x10, x11, [x0, #80]
-    ldp     x12, x13, [x0, #96]
-    ldp     x14, x15, [x0, #112]
-    ldp     x16, x17, [x0, #128]
-    ldp     x18, x19, [x0, #144]
-    ldp     x20, x21, [x0, #160]
-    ldp     x22, x23, [x0, #176]
-    ldp     x24, x25, [x0, #192]
-    ldp     x26, x27, [x0, #208]
-    ldp     x28, x29, [x0, #224]
-    ldr     x30, [x0, #240]
+    transfer ldp, ldr, x0
     ldp     x0, x1, [x0]
     eret
     dsb     nsh
@@ -249,9 +194,6 @@ guest_enter:
     stp     x0, x1, [sp, #-16]!
     mrs     x0, tpidr_el2
     ldr     x0, [x0]
-    stp     x2, x3, [x0, #16]
-    ldp     x2, x3, [sp], #16
-    stp     x2, x3, [x0]
     mov     x1, #\kind
     b       guest_exit_common
     .endm
@@ -264,20 +206,9 @@ guest_serror:
     guest_exit 2
 
 guest_exit_common:
-    stp     x4, x5, [x0, #32]
-    stp     x6, x7, [x0, #48]
-    stp     x8, x9, [x0, #64]
-    stp     x10, x11, [x0, #80]
-    stp     x12, x13, [x0, #96]
-    stp     x14, x15, [x0, #112]
-    stp     x16, x17, [x0, #128]
-    stp     x18, x19, [x0, #144]
-    stp     x20, x21, [x0, #160]
-    stp     x22, x23, [x0, #176]
-    stp     x24, x25, [x0, #192]
-    stp     x26, x27, [x0, #208]
-    stp     x28, x29, [x0, #224]
-    str     x30, [x0, #240]
+    transfer stp, str, x0
+    ldp     x2, x3, [sp], #16           /* its X0 and X1 */
+    stp     x2, x3, [x0]
     mov     x0, x1
     ldp     x19, x20, [sp, #16]
     ldp     x21, x22, [sp, #32]
@@ -285,21 +216,4 @@ guest_exit_common:
     ldp     x25, x26, [sp, #64]
     ldp     x27, x28, [sp, #80]
     ldp     x29, x30, [sp], #96
-    ret
-
-/*
- * One SMC to the firmware. X0 = address of X0 to X3 (in and out). SMCCC: X4 to X17 may be lost.
- */
-    .global smc_call
-smc_call:
-    stp     x29, x30, [sp, #-32]!
-    str     x19, [sp, #16]
-    mov     x19, x0
-    ldp     x2, x3, [x19, #16]
-    ldp     x0, x1, [x19]
-    smc     #0
-    stp     x0, x1, [x19]
-    stp     x2, x3, [x19, #16]
-    ldr     x19, [sp, #16]
-    ldp     x29, x30, [sp], #32
     ret

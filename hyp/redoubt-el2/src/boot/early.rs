@@ -6,7 +6,7 @@ use redoubt_boot::fdt::Fdt;
 use redoubt_boot::{BootError, PAGE_SIZE, PhysRange};
 use redoubt_core::addr::{HypVa, Pa};
 use redoubt_core::hw::TableMemory;
-use redoubt_core::stage1::{HypAttrs, Stage1, VaBits};
+use redoubt_core::stage1::{HypAttrs, Stage1};
 use redoubt_core::tables::TablePool;
 
 use super::{FDT_VA, REGION_VA, align_up, distance, pa, pages, refuse, refuse_memory};
@@ -80,7 +80,7 @@ impl EarlyMap {
         let root = pa(image.wrapping_add(layout::early_root_offset()));
         Self {
             hw: MappedTables { physical: image, va: IMAGE_VA },
-            tables: Stage1::new(root, VaBits::Bits48),
+            tables: Stage1::new(root),
             pool: TablePool::from_range(pages(storage, size_of::<Tables>() as u64)),
             console: None,
         }
