@@ -10,14 +10,16 @@
 //! - a page is mapped before the cache maintenance of its contents is complete;
 //! - a table is linked before its contents are visible to walkers;
 //! - an invalidation outside `enter`/`leave`, or `enter` without `leave`.
+//!
+//! [`smmu`] does the same for devices.
+
+pub mod smmu;
 
 use std::collections::{HashMap, HashSet};
 use std::vec::Vec;
 
 use crate::addr::{Ipa, Pa, Pfn};
-use crate::hw::{
-    Breach, DeviceHw, FailStop, PageScrub, RegisterFrame, Stage2Context, TableMemory, TlbOps,
-};
+use crate::hw::{Breach, FailStop, PageScrub, RegisterFrame, Stage2Context, TableMemory, TlbOps};
 use crate::stage2::descriptor::{ENTRIES, Entry, decode, level_pages};
 
 /// One step, as the hardware would see it.
@@ -49,6 +51,14 @@ pub enum Step {
     Clean(Pfn),
     /// Cache maintenance was completed.
     Settle,
+    /// A register of a device was written.
+    Register(RegisterFrame, u32, u64),
+    /// A word of a table was cleaned.
+    CleanEntry(Pa, usize),
+    /// `DSB SY`.
+    DsbSy,
+    /// An SMMU carried out a command.
+    Command(usize, [u64; 2]),
 }
 
 /// How far a removed descriptor has come on its way out of the TLBs.
@@ -105,6 +115,10 @@ pub struct FakeHw {
     contents: HashMap<u64, Content>,
     /// Pages scrubbed or cleaned since the last `settle`.
     unsettled: bool,
+    /// Devices, and the SMMUs in front of them.
+    pub devices: smmu::Devices,
+    /// Devices see what CPUs have stored at once, and need no cleaning.
+    pub snoops: bool,
     /// Every step since the last [`take_log`](Self::take_log).
     pub log: Vec<Step>,
 }
@@ -154,6 +168,7 @@ impl FakeHw {
         );
         assert_eq!(self.current, None, "context not left");
         assert!(!self.unsettled, "cache maintenance not completed");
+        self.assert_devices_quiet();
     }
 
     fn page(&mut self, table: Pa) -> &mut Vec<u64> {
@@ -262,6 +277,7 @@ impl TableMemory for FakeHw {
         self.log.push(Step::Write(table, index, descriptor));
         self.assert_not_stale_table(table);
         let old = std::mem::replace(&mut self.page(table)[index], descriptor);
+        self.device_snoops(table, index, old, descriptor);
         self.unpublished.insert(table.raw());
         let Some(live) = self.live.get(&table.raw()).copied() else {
             return;
@@ -274,7 +290,13 @@ impl TableMemory for FakeHw {
         }
         if new == Entry::Invalid {
             self.unlink(old, place);
+            if let (0, Entry::Leaf { pa, .. }) = (live.vmid, old) {
+                self.host_loses(pa.pfn().raw(), level_pages(live.level));
+            }
             return;
+        }
+        if let Entry::Leaf { pa, .. } = new {
+            self.assert_no_device_tlb(pa.pfn().raw(), level_pages(live.level));
         }
         assert_eq!(old, Entry::Invalid, "no break before make at {place:x?}");
         let settled = !self.unsettled || matches!(new, Entry::Table(_));
@@ -295,7 +317,10 @@ impl TableMemory for FakeHw {
         self.log.push(Step::Zero(table));
         self.assert_not_stale_table(table);
         assert!(!self.live.contains_key(&table.raw()), "live table zeroed");
-        self.page(table).fill(0);
+        for index in 0..ENTRIES {
+            let old = std::mem::replace(&mut self.page(table)[index], 0);
+            self.device_snoops(table, index, old, 0);
+        }
         self.unpublished.insert(table.raw());
     }
 }
@@ -365,6 +390,7 @@ impl PageScrub for FakeHw {
         self.log.push(Step::Scrub(page));
         self.assert_not_stale_page(page);
         self.assert_not_the_hosts(page);
+        self.device_treats(page, true);
         self.contents.insert(page.raw(), Content::Zero);
         // A scrub zeroes what was a table, too.
         self.tables.insert(page.base().raw(), std::vec![0; ENTRIES]);
@@ -374,6 +400,7 @@ impl PageScrub for FakeHw {
     fn clean(&mut self, page: Pfn) {
         self.log.push(Step::Clean(page));
         self.assert_not_stale_page(page);
+        self.device_treats(page, false);
         self.unsettled = true;
     }
 
@@ -381,28 +408,6 @@ impl PageScrub for FakeHw {
         self.log.push(Step::Settle);
         self.unsettled = false;
     }
-}
-
-impl DeviceHw for FakeHw {
-    fn read32(&mut self, frame: RegisterFrame, offset: u32) -> u32 {
-        panic!("no device: {frame:?} {offset:#x}");
-    }
-
-    fn read64(&mut self, frame: RegisterFrame, offset: u32) -> u64 {
-        panic!("no device: {frame:?} {offset:#x}");
-    }
-
-    fn write32(&mut self, frame: RegisterFrame, offset: u32, _: u32) {
-        panic!("no device: {frame:?} {offset:#x}");
-    }
-
-    fn write64(&mut self, frame: RegisterFrame, offset: u32, _: u64) {
-        panic!("no device: {frame:?} {offset:#x}");
-    }
-
-    fn clean_entry(&mut self, _: Pa, _: usize) {}
-
-    fn dsb_sy(&mut self) {}
 }
 
 impl FailStop for FakeHw {

@@ -144,7 +144,12 @@ pub trait FailStop {
     fn fail_stop(&mut self, breach: Breach) -> !;
 }
 
-/// Everything that an operation on memory needs from the hardware.
-pub trait MemoryHw: TableMemory + TlbOps + PageScrub + DeviceHw + FailStop {}
+/// Everything that a change of translation tables needs from the hardware.
+pub trait TableHw: TableMemory + TlbOps + FailStop {}
 
-impl<T: TableMemory + TlbOps + PageScrub + DeviceHw + FailStop + ?Sized> MemoryHw for T {}
+impl<T: TableMemory + TlbOps + FailStop + ?Sized> TableHw for T {}
+
+/// Everything that an operation on memory needs from the hardware.
+pub trait MemoryHw: TableHw + PageScrub + DeviceHw {}
+
+impl<T: TableHw + PageScrub + DeviceHw + ?Sized> MemoryHw for T {}

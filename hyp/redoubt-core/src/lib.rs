@@ -30,6 +30,7 @@ pub mod memory;
 pub mod psci;
 pub mod refusal;
 pub mod smccc;
+pub mod smmu;
 pub mod stage1;
 pub mod stage2;
 pub mod sysreg;

@@ -9,13 +9,14 @@
 //! One call takes at most [`MAX_PAGES_PER_CALL`] pages, so that none runs long with interrupts off.
 //!
 //! Invariants: the host's stage 2 maps exactly the pages that the frame table says the host can
-//! reach, at IPA = PA; a VM's stage 2 maps exactly the pages that the table says it owns or borrows,
+//! reach, at IPA = PA; so do the tables of its devices, as far as it is RAM; a VM's stage 2 maps exactly the pages that the table says it owns or borrows,
 //! each at the recorded IPA. A page that leaves a VM or EL2 is scrubbed before the host sees it.
 //!
 //! Trusts: the caller holds the VM's lock and then the host memory lock; slots and VMIDs passed in
 //! are not in use by another live VM. Spec: Arm ARM D8.16; design chapter "Memory".
 
 mod calls;
+mod dma;
 mod down;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
@@ -26,11 +27,13 @@ use crate::addr::{Ipa, PageRange, Pfn};
 use crate::frames::{DeviceOwner, FrameTable};
 use crate::hw::{MemoryHw, TableMemory};
 use crate::refusal::Refusal;
+use crate::smmu::Smmus;
 use crate::stage2::descriptor::{Attrs, level_pages};
 use crate::stage2::geometry::Geometry;
 use crate::stage2::{BlockSize, Stage2};
 use crate::tables::TablePool;
 use crate::transition::{Event, Frame};
+use dma::DeviceTables;
 pub use down::holds_vm_secret;
 pub use plan::Plan;
 pub use vm::{PageCounts, Reclaim, VmMemory};
@@ -112,6 +115,8 @@ pub struct HostMemory<'a> {
     frames: FrameTable<'a>,
     stage2: Stage2,
     pool: TablePool,
+    /// What the host's devices reach, if their accesses are translated.
+    devices: Option<DeviceTables>,
 }
 
 /// Host memory while it is being set up at boot: nothing runs on its tables yet.
@@ -125,23 +130,42 @@ impl<'a> HostMemoryBuilder<'a> {
     /// [`Emptied::Kept`](crate::stage2::Emptied::Kept), and a pool of at least
     /// [`host_tables_needed`] tables.
     pub const fn new(frames: FrameTable<'a>, stage2: Stage2, pool: TablePool) -> Self {
-        Self { memory: HostMemory { frames, stage2, pool } }
+        Self { memory: HostMemory { frames, stage2, pool, devices: None } }
+    }
+
+    /// Lets the host's devices reach the host's RAM, that which is given from now on. The tables are
+    /// empty ones made with [`Emptied::Kept`](crate::stage2::Emptied::Kept), which all `smmus` walk,
+    /// and the pool has at least [`dma_tables_needed`] tables.
+    pub const fn guard_dma(&mut self, stage2: Stage2, pool: TablePool, smmus: Smmus) {
+        self.memory.devices = Some(DeviceTables { stage2, pool, smmus });
+    }
+
+    /// Lets the host's devices reach a page of a device: the one that takes their interrupts.
+    pub fn allow_doorbell(&mut self, hw: &mut impl MemoryHw, page: Pfn) -> Result<(), Refusal> {
+        let Some(devices) = &mut self.memory.devices else { return Ok(()) };
+        devices.check_map(hw, PageRange::one(page))?;
+        devices.map(hw, PageRange::one(page), Attrs::DEVICE);
+        Ok(())
     }
 
     /// Gives a run of RAM, so far EL2's, to the host and maps it with the largest blocks.
     pub fn give_ram(&mut self, hw: &mut impl MemoryHw, range: PageRange) -> Result<(), Refusal> {
-        let HostMemory { frames, stage2, pool } = &mut self.memory;
+        let HostMemory { frames, stage2, pool, devices } = &mut self.memory;
         let ipas = range.identity_ipas();
         let tables = stage2.check_map(hw, ipas, range.start(), BlockSize::Giga1)?;
         check_free(pool, tables)?;
+        devices.as_ref().map_or(Ok(()), |devices| devices.check_map(hw, range))?;
         frames.give_host(range)?;
         stage2.map(hw, pool, ipas, range.start(), Attrs::RAM, BlockSize::Giga1);
+        if let Some(devices) = devices {
+            devices.map(hw, range, Attrs::RAM);
+        }
         Ok(())
     }
 
     /// Maps the host's device ranges and puts the tables into service.
     pub fn finish(mut self, hw: &mut impl MemoryHw) -> Result<HostMemory<'a>, Refusal> {
-        let HostMemory { frames, stage2, pool } = &mut self.memory;
+        let HostMemory { frames, stage2, pool, .. } = &mut self.memory;
         for (range, owner) in frames.devices.iter() {
             match owner {
                 DeviceOwner::Hyp => {}
@@ -172,6 +196,11 @@ impl<'a> HostMemory<'a> {
     /// Returns how many tables the host's pool still has.
     pub const fn free_tables(&self) -> u64 {
         self.pool.free()
+    }
+
+    /// Returns the SMMUs, if devices are guarded: for their events and counts, and to quiesce them.
+    pub fn smmus(&mut self) -> Option<&mut Smmus> {
+        self.devices.as_mut().map(|devices| &mut devices.smmus)
     }
 
     /// Decides about a stage-2 fault of the host at `ipa`. Never changes anything: what the host
@@ -233,6 +262,16 @@ pub fn host_tables_needed(
         ends.saturating_add(level1(range))
     });
     in_pages.chain(in_blocks).fold(0, u64::saturating_add)
+}
+
+/// Returns how many tables the host's devices need, besides the root: all RAM, and the doorbells, in
+/// 4 KiB pages.
+pub fn dma_tables_needed(
+    geometry: Geometry,
+    ram: impl Iterator<Item = PageRange>,
+    doorbells: impl Iterator<Item = PageRange>,
+) -> u64 {
+    host_tables_needed(geometry, ram.chain(doorbells), core::iter::empty())
 }
 
 /// Refuses a call that takes more pages than it may.

@@ -23,7 +23,7 @@ pub mod geometry;
 mod segments;
 
 use crate::addr::{Ipa, IpaRange, Pa, PageRange, Pfn};
-use crate::hw::{Breach, MemoryHw, Stage2Context, TableMemory, TlbOps};
+use crate::hw::{Breach, Stage2Context, TableHw, TableMemory, TlbOps};
 use crate::refusal::Refusal;
 use crate::tables::TablePool;
 use descriptor::{
@@ -250,7 +250,7 @@ impl Stage2 {
     /// Maps `ipas` to the pages from `first` on, with blocks no larger than `largest`.
     pub fn map(
         &self,
-        hw: &mut impl MemoryHw,
+        hw: &mut impl TableHw,
         pool: &mut TablePool,
         ipas: IpaRange,
         first: Pfn,
@@ -301,7 +301,7 @@ impl Stage2 {
 
     /// Unmaps every page of `ipas`. When it returns, no CPU can reach the pages through this
     /// context any more.
-    pub fn unmap(&self, hw: &mut impl MemoryHw, pool: &mut TablePool, ipas: IpaRange) {
+    pub fn unmap(&self, hw: &mut impl TableHw, pool: &mut TablePool, ipas: IpaRange) {
         for window in windows(ipas) {
             let Some(location) = self.locate(hw, window.ipa) else {
                 hw.fail_stop(Breach::TablesDisagree);
@@ -323,7 +323,7 @@ impl Stage2 {
     }
 
     /// Maps pages again whose level-3 table is there and whose entries are invalid: needs no table.
-    pub fn refill(&self, hw: &mut impl MemoryHw, ipas: IpaRange, first: Pfn, attrs: Attrs) {
+    pub fn refill(&self, hw: &mut impl TableHw, ipas: IpaRange, first: Pfn, attrs: Attrs) {
         let mut page = first.raw();
         for window in windows(ipas) {
             let (slot, found) = match self.locate(hw, window.ipa) {
@@ -344,7 +344,7 @@ impl Stage2 {
 
     /// Replaces the level-3 table around `ipa` by a block if it has become uniform, and the level-2
     /// table above it likewise. The tables go back to the pool. Does nothing otherwise.
-    pub fn merge(&self, hw: &mut impl MemoryHw, pool: &mut TablePool, ipa: Ipa) {
+    pub fn merge(&self, hw: &mut impl TableHw, pool: &mut TablePool, ipa: Ipa) {
         let Some(location) = self.locate(hw, ipa) else {
             return;
         };
@@ -382,7 +382,7 @@ impl Stage2 {
 
     /// Makes the whole start level invalid, or valid again, without losing what it says: the valid bit
     /// of each descriptor that is there is cleared or set. An invalid descriptor is otherwise zero.
-    pub fn set_root_valid(&self, hw: &mut impl MemoryHw, valid: bool) {
+    pub fn set_root_valid(&self, hw: &mut impl TableHw, valid: bool) {
         let pages = self.geometry.root_pages();
         for page in 0..pages {
             let offset = page.saturating_mul(crate::addr::PAGE_SIZE);
@@ -453,7 +453,7 @@ impl Stage2 {
     }
 
     /// Walks to the descriptor of `level` for `ipa`, making the tables that are missing.
-    fn make_path(&self, hw: &mut impl MemoryHw, pool: &mut TablePool, ipa: Ipa, level: u8) -> Slot {
+    fn make_path(&self, hw: &mut impl TableHw, pool: &mut TablePool, ipa: Ipa, level: u8) -> Slot {
         let Some(mut slot) = self.root_slot(ipa) else { hw.fail_stop(Breach::TablesDisagree) };
         for above in self.geometry.start_level()..level {
             let next = match decode(above, hw.read(slot.table, slot.index)) {
@@ -507,7 +507,7 @@ impl Stage2 {
     /// Unmaps pages of one level-3 table, and frees tables that become empty where that is asked.
     fn unmap_entries(
         &self,
-        hw: &mut impl MemoryHw,
+        hw: &mut impl TableHw,
         pool: &mut TablePool,
         location: &Location,
         range: IpaRange,
@@ -525,7 +525,7 @@ impl Stage2 {
     /// Unmaps a whole 2 MiB block.
     fn unmap_block(
         &self,
-        hw: &mut impl MemoryHw,
+        hw: &mut impl TableHw,
         pool: &mut TablePool,
         location: &Location,
         mapping: &Mapping,
@@ -541,7 +541,7 @@ impl Stage2 {
     /// Unlinks the table of `level` on the path if it is empty, then the one above, and so on.
     /// Returns the level of the lowest table on the path that is still linked. The unlinked tables
     /// may be freed after the flush that follows.
-    fn unlink_empty(&self, hw: &mut impl MemoryHw, location: &Location, level: u8) -> u8 {
+    fn unlink_empty(&self, hw: &mut impl TableHw, location: &Location, level: u8) -> u8 {
         let mut linked = level;
         if self.emptied == Emptied::Kept {
             return linked;
@@ -565,7 +565,7 @@ impl Stage2 {
     /// break-before-make, and the hole is never mapped again.
     fn split_with_hole(
         &self,
-        hw: &mut impl MemoryHw,
+        hw: &mut impl TableHw,
         pool: &mut TablePool,
         location: &Location,
         mapping: &Mapping,
@@ -614,7 +614,7 @@ impl Stage2 {
 }
 
 /// Hands out a table that a check counted.
-fn take_table(hw: &mut impl MemoryHw, pool: &mut TablePool) -> Pa {
+fn take_table(hw: &mut impl TableHw, pool: &mut TablePool) -> Pa {
     match pool.pop(hw) {
         Some(table) => table,
         None => hw.fail_stop(Breach::TableMissing),
@@ -623,7 +623,7 @@ fn take_table(hw: &mut impl MemoryHw, pool: &mut TablePool) -> Pa {
 
 /// Frees the tables on the path below level `linked`, down to level `lowest`.
 fn free_unlinked(
-    hw: &mut impl MemoryHw,
+    hw: &mut impl TableHw,
     pool: &mut TablePool,
     location: &Location,
     linked: u8,

@@ -1,6 +1,6 @@
 //! The check that all tables say the same: property PR1 (one owner, nobody reaches more).
 //!
-//! Decides nothing at run time. Walks the host's stage 2 and every VM's stage 2 against the frame
+//! Decides nothing at run time. Walks the host's stage 2, its devices' and every VM's against the frame
 //! table, in both directions, for tests and debug builds; its cost is the size of memory. Trusts
 //! nothing but that no change is under way.
 
@@ -19,6 +19,10 @@ pub enum Violation {
     HostReaches(Mapping),
     /// The host does not reach this many RAM pages that it may.
     HostMisses(u64),
+    /// The host's devices reach a page that they may not, or at an address that they may not.
+    DevicesReach(Mapping),
+    /// The host's devices do not reach this many RAM pages that they may.
+    DevicesMiss(u64),
     /// A VM reaches a page that it may not, or at an address that it may not.
     VmReaches(Mapping),
     /// A VM's tables and counts and the frame table disagree about how many pages it has.
@@ -33,16 +37,23 @@ pub fn check(
     host: &HostMemory<'_>,
     vms: &[&VmMemory],
 ) -> Result<(), Violation> {
-    check_host(hw, host)?;
+    check_host(hw, host, &host.stage2, Attrs::BORROWED).map_err(|(wrong, misses)| {
+        wrong.map_or(Violation::HostMisses(misses), Violation::HostReaches)
+    })?;
+    if let Some(devices) = &host.devices {
+        check_host(hw, host, &devices.stage2, Attrs::RAM).map_err(|(wrong, misses)| {
+            wrong.map_or(Violation::DevicesMiss(misses), Violation::DevicesReach)
+        })?;
+    }
     vms.iter().try_for_each(|vm| check_vm(hw, host, vm))
 }
 
 /// Calls `visit` for each leaf of `stage2`.
-fn for_each_leaf<H: TableMemory>(
+fn for_each_leaf<H: TableMemory, E>(
     hw: &mut H,
     stage2: &Stage2,
-    mut visit: impl FnMut(&mut H, Mapping) -> Result<(), Violation>,
-) -> Result<(), Violation> {
+    mut visit: impl FnMut(&mut H, Mapping) -> Result<(), E>,
+) -> Result<(), E> {
     let mut cursor = Ipa::new(0);
     while let Some(mapping) = cursor.and_then(|ipa| stage2.next_leaf(hw, ipa)) {
         visit(hw, mapping)?;
@@ -51,10 +62,17 @@ fn for_each_leaf<H: TableMemory>(
     Ok(())
 }
 
-fn check_host(hw: &mut impl TableMemory, host: &HostMemory<'_>) -> Result<(), Violation> {
+/// Checks tables of the host, or of its devices, in which pages that it borrows have the attributes
+/// `borrowed`. Returns what is reached and may not be, or how many pages are missed.
+fn check_host(
+    hw: &mut impl TableMemory,
+    host: &HostMemory<'_>,
+    stage2: &Stage2,
+    borrowed: Attrs,
+) -> Result<(), (Option<Mapping>, u64)> {
     let mut mapped = 0u64;
-    for_each_leaf(hw, &host.stage2, |_, mapping| {
-        let wrong = Err(Violation::HostReaches(mapping));
+    for_each_leaf(hw, stage2, |_, mapping| {
+        let wrong = Err((Some(mapping), 0));
         let Ok(range) = PageRange::new(mapping.pa.pfn(), mapping.pages()) else {
             return wrong;
         };
@@ -64,7 +82,7 @@ fn check_host(hw: &mut impl TableMemory, host: &HostMemory<'_>) -> Result<(), Vi
         for page in range.iter() {
             let allowed = match host.frames.frame(page).map(|frame| frame.host_access()) {
                 Ok(HostAccess::Owned) => Some(Attrs::RAM),
-                Ok(HostAccess::Borrowed) => Some(Attrs::BORROWED),
+                Ok(HostAccess::Borrowed) => Some(borrowed),
                 Ok(HostAccess::None) => None,
                 Err(_) => match host.frames.devices.owner(page) {
                     Some(DeviceOwner::Host) => Some(Attrs::DEVICE),
@@ -83,10 +101,7 @@ fn check_host(hw: &mut impl TableMemory, host: &HostMemory<'_>) -> Result<(), Vi
         let reached = entry.decode().host_access() != HostAccess::None;
         may = may.saturating_add(u64::from(reached));
     }
-    match may.checked_sub(mapped) {
-        Some(0) => Ok(()),
-        Some(_) | None => Err(Violation::HostMisses(may.saturating_sub(mapped))),
-    }
+    if may == mapped { Ok(()) } else { Err((None, may.saturating_sub(mapped))) }
 }
 
 fn check_vm(

@@ -190,15 +190,26 @@ impl<'a> HostMemory<'a> {
         }
     }
 
-    /// Unmaps pages from the host. When it returns, no CPU reaches them as the host any more.
+    /// Unmaps pages from the host and its devices. When it returns, no CPU reaches them as the host
+    /// any more, and no device does.
     pub(super) fn take(&mut self, hw: &mut impl MemoryHw, range: PageRange) {
         self.stage2.unmap(hw, &mut self.pool, range.identity_ipas());
-        // DMA masters that walk these tables are invalidated here, before the page changes hands.
+        if let Some(devices) = &mut self.devices {
+            devices.take(hw, range);
+        }
+    }
+
+    /// Maps pages for the host and its devices again.
+    fn refill(&mut self, hw: &mut impl MemoryHw, range: PageRange, attrs: Attrs) {
+        self.stage2.refill(hw, range.identity_ipas(), range.start(), attrs);
+        if let Some(devices) = &mut self.devices {
+            devices.give(hw, range);
+        }
     }
 
     /// Maps pages for the host as its own again.
     pub(super) fn give(&mut self, hw: &mut impl MemoryHw, range: PageRange) {
-        self.stage2.refill(hw, range.identity_ipas(), range.start(), Attrs::RAM);
+        self.refill(hw, range, Attrs::RAM);
         for window in windows(range.identity_ipas()) {
             self.stage2.merge(hw, &mut self.pool, window.ipa);
         }
@@ -317,8 +328,7 @@ impl Plan<'_, '_> {
                 for_each_run(hw, vm, ipas, |hw, _, _, pages| {
                     treat(hw, pages, contents);
                     host.record(hw, pages, |_| Ok(event));
-                    let at = pages.identity_ipas();
-                    host.stage2.refill(hw, at, pages.start(), Attrs::BORROWED);
+                    host.refill(hw, pages, Attrs::BORROWED);
                 });
             }
             Change::GuestUnshare { vm, ipas, contents } => {

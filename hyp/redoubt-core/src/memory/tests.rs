@@ -17,6 +17,7 @@ macro_rules! refused {
     }};
 }
 
+mod dma;
 mod guest;
 mod host;
 mod model;

@@ -33,14 +33,17 @@ fn the_host_starts_with_its_own_in_the_largest_blocks() {
 
 #[test]
 fn a_pool_too_small_for_boot_is_refused() {
-    assert!(matches!(World::try_new(Some(1)), Err(Refusal::NoTables)));
-    assert!(matches!(World::try_new(Some(6)), Err(Refusal::NoTables)), "devices do not fit");
+    assert!(matches!(World::try_new(Some(1), None, Guard::None), Err(Refusal::NoTables)));
+    assert!(
+        matches!(World::try_new(Some(6), None, Guard::None), Err(Refusal::NoTables)),
+        "devices do not fit"
+    );
 }
 
 #[test]
 fn boot_gives_a_page_once() {
     let mut world = World::new();
-    let HostMemory { frames, stage2, pool } = world.host;
+    let HostMemory { frames, stage2, pool, .. } = world.host;
     let mut builder = HostMemoryBuilder::new(frames, stage2, pool);
     let again = builder.give_ram(&mut world.hw, pages(RAM + 5, 1));
     assert_eq!(again, Err(Refusal::AlreadyMapped));
@@ -163,7 +166,7 @@ fn host_runs_out_of_tables_cleanly() {
     let mut full = World::new();
     let used_at_boot = {
         let mut tables = 1;
-        while World::try_new(Some(tables)).is_err() {
+        while World::try_new(Some(tables), None, Guard::Smmus).is_err() {
             tables += 1;
         }
         tables

@@ -349,8 +349,9 @@ proptest! {
     fn operations_follow_the_model(
         ops in prop::collection::vec(any_op(), 1..60),
         tables in prop::sample::select(std::vec![0u64, 3, 12]),
+        guard in prop::sample::select(std::vec![Guard::None, Guard::Smmus, Guard::SnoopingSmmus]),
     ) {
-        let mut world = World::new();
+        let mut world = World::with_guard(guard);
         let at_boot = world.host.frames().entries().to_vec();
         let free_at_boot = world.host.free_tables();
         let mut model = Model::new();

@@ -2,6 +2,7 @@
 
 use super::invariants::{Violation, check};
 use super::*;
+use crate::hw::PageScrub;
 
 /// A VM with the page `RAM` at address 5 and a loan to the host at address 6.
 fn damaged() -> (World, VmMemory) {
@@ -28,6 +29,8 @@ fn too_many_rights_of_the_host_are_seen() {
     let (mut world, vm) = damaged();
     let World { hw, host } = &mut world;
     host.take(hw, pages(RAM + 1, 1));
+    hw.clean(pfn(RAM + 1));
+    hw.settle();
     host.give(hw, pages(RAM + 1, 1));
     let got = check(hw, host, &[&vm]);
     assert!(matches!(got, Err(Violation::HostReaches(mapping)) if mapping.ipa == ipa(RAM + 1)));

@@ -1,13 +1,21 @@
-//! A small machine for the tests: two RAM regions, a carve-out for EL2, devices, a host and VMs.
+//! A small machine for the tests: two RAM regions, a carve-out for EL2, devices behind two SMMUs of
+//! which one does not snoop, a host and VMs.
+
+use std::collections::BTreeSet;
 
 use std::string::String;
 use std::vec::Vec;
 
 use crate::addr::{Ipa, IpaRange, PAGE_SIZE, PageRange, Pfn};
+use crate::fake::smmu::FakeSmmu;
 use crate::fake::{Content, FakeHw};
 use crate::frames::{DeviceOwner, FrameEntry, FrameTable};
-use crate::hw::Stage2Context;
-use crate::memory::{HostMemory, HostMemoryBuilder, VmMemory, host_tables_needed, invariants};
+use crate::hw::{Stage2Context, TableMemory};
+use crate::memory::{
+    HostMemory, HostMemoryBuilder, VmMemory, dma_tables_needed, host_tables_needed, invariants,
+};
+use crate::refusal::Refusal;
+use crate::smmu::{Smmu, Smmus, StreamRange, probe};
 use crate::stage2::geometry::{Concatenation, Geometry};
 use crate::stage2::{Emptied, Stage2};
 use crate::tables::TablePool;
@@ -27,6 +35,27 @@ pub const HIGH_PAGES: u64 = 517;
 pub const UART: u64 = 0x9000;
 /// A device page that was withdrawn from the host, in the middle of a range.
 pub const WITHDRAWN: u64 = 0x9007;
+
+/// A device page that the host has and that its devices reach.
+pub const DOORBELL: u64 = UART + 3;
+/// The streams of each SMMU.
+pub const STREAMS: [StreamRange; 2] =
+    [StreamRange { first: 0, count: 256 }, StreamRange { first: 1000, count: 3 }];
+/// In the carve-out: the root of the tables of devices, and their pool.
+pub const DMA_ROOT: u64 = CARVE + 200;
+/// In the carve-out: queues and stream tables, and how far they are apart.
+const SMMU_MEMORY: [u64; 2] = [CARVE + 301, CARVE + 401];
+
+/// How devices are kept from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guard {
+    /// Not at all.
+    None,
+    /// By SMMUs that do not snoop.
+    Smmus,
+    /// By SMMUs that snoop.
+    SnoopingSmmus,
+}
 
 /// What a refused operation must leave as it is: records, tables, and the rest in words.
 pub type Image = (Vec<FrameEntry>, Vec<(u64, Vec<u64>)>, String);
@@ -70,16 +99,25 @@ impl World {
 
     /// Makes a machine whose host pool has `tables` tables: as many as it may ever need if `None`.
     pub fn with_pool(tables: Option<u64>) -> Self {
-        let (host, hw) = Self::try_new(tables).unwrap();
+        let (host, hw) = Self::try_new(tables, None, Guard::Smmus).unwrap();
         let mut world = Self { hw, host };
         world.hw.take_log();
         world
     }
 
-    /// Builds the machine's memory as boot code does.
+    /// Makes a machine with another guard.
+    pub fn with_guard(guard: Guard) -> Self {
+        let (host, hw) = Self::try_new(None, None, guard).unwrap();
+        Self { hw, host }
+    }
+
+    /// Builds the machine's memory as boot code does, with pools of so many tables for the host and
+    /// for its devices.
     pub fn try_new(
         tables: Option<u64>,
-    ) -> Result<(HostMemory<'static>, FakeHw), crate::refusal::Refusal> {
+        dma_tables: Option<u64>,
+        guard: Guard,
+    ) -> Result<(HostMemory<'static>, FakeHw), Refusal> {
         let entries = Vec::leak(std::vec![FrameEntry::HYP; (RAM_PAGES + HIGH_PAGES) as usize]);
         let mut frames = FrameTable::new(entries);
         frames.add_region(pages(RAM, RAM_PAGES))?;
@@ -101,9 +139,21 @@ impl World {
         let stage2 = Stage2::new(context, geometry, Emptied::Kept)?;
         let pool = TablePool::from_range(pages(CARVE + 1, tables.unwrap_or(needed)));
         let mut builder = HostMemoryBuilder::new(frames, stage2, pool);
+        if guard != Guard::None {
+            hw.snoops = guard == Guard::SnoopingSmmus;
+            let context = Stage2Context { vmid: 0, root: pfn(DMA_ROOT).base() };
+            let stage2 = Stage2::new(context, geometry, Emptied::Kept)?;
+            hw.zero(context.root);
+            let smmus = start_smmus(&mut hw, &stage2);
+            let doorbell = [pages(DOORBELL, 1)].into_iter();
+            let needed = dma_tables_needed(geometry, host_ram().into_iter(), doorbell);
+            let pool = pages(DMA_ROOT + 1, dma_tables.unwrap_or(needed));
+            builder.guard_dma(stage2, TablePool::from_range(pool), smmus);
+        }
         for range in host_ram() {
             builder.give_ram(&mut hw, range)?;
         }
+        builder.allow_doorbell(&mut hw, pfn(DOORBELL))?;
         Ok((builder.finish(&mut hw)?, hw))
     }
 
@@ -117,7 +167,7 @@ impl World {
     }
 
     /// Makes a VM without tables.
-    pub fn create(&mut self, slot: u8, root: u64) -> Result<VmMemory, crate::refusal::Refusal> {
+    pub fn create(&mut self, slot: u8, root: u64) -> Result<VmMemory, Refusal> {
         let geometry = vm_geometry();
         let vmid = u16::from(slot) + 1;
         let made = VmMemory::create(
@@ -166,6 +216,7 @@ impl World {
     pub fn check(&mut self, vms: &[&VmMemory]) {
         self.hw.assert_quiet();
         invariants::check(&mut self.hw, &self.host, vms).unwrap();
+        self.check_devices();
         for range in host_ram() {
             for page in range.iter() {
                 if self.host.frame(page).unwrap().host_access() == HostAccess::Owned {
@@ -174,6 +225,18 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Checks that devices reach what the host reaches, in memory as they see it, and a doorbell.
+    fn check_devices(&mut self) {
+        if self.host.smmus().is_none() {
+            return;
+        }
+        let reached =
+            |page: &Pfn| self.host.frame(*page).unwrap().host_access() != HostAccess::None;
+        let host = host_ram().into_iter().flat_map(PageRange::iter).filter(reached);
+        let may: BTreeSet<u64> = host.map(Pfn::raw).chain([DOORBELL]).collect();
+        assert_eq!(self.hw.device_pages(), may);
     }
 
     /// Tells how the host reaches a page, from the tables alone.
@@ -188,6 +251,18 @@ impl World {
         let mapping = vm.lookup(&mut self.hw, ipa(page))?;
         mapping.page_of(ipa(page)).map(Pfn::raw)
     }
+}
+
+/// Starts two SMMUs.
+fn start_smmus(hw: &mut FakeHw, stage2: &Stage2) -> Smmus {
+    let mut smmus = Smmus::default();
+    for memory in SMMU_MEMORY {
+        let frame = hw.add_smmu(FakeSmmu::new());
+        let features = probe(hw, frame).unwrap();
+        let memory = pages(memory, crate::smmu::memory_needed(&STREAMS));
+        smmus.push(Smmu::start(hw, frame, &features, &STREAMS, memory, stage2).unwrap()).unwrap();
+    }
+    smmus
 }
 
 /// Returns the bytes of an address of a page: what a fault reports.
