@@ -150,6 +150,23 @@ pub struct Access {
     pub register: u8,
 }
 
+impl Access {
+    /// What a load of `data` leaves in the register.
+    #[must_use]
+    pub const fn loaded(&self, data: u64) -> u64 {
+        let value = data & value_mask(self.bytes);
+        let sign = value_mask(self.bytes) ^ (value_mask(self.bytes) >> 1);
+        let value = if self.signed { (value ^ sign).wrapping_sub(sign) } else { value };
+        if self.wide { value } else { value & 0xffff_ffff }
+    }
+
+    /// What a store of the register's value moves.
+    #[must_use]
+    pub const fn stored(&self, value: u64) -> u64 {
+        value & value_mask(self.bytes)
+    }
+}
+
 impl Abort {
     /// Decodes the syndrome of exception classes 0x20 and 0x24.
     const fn decode(esr: u64, fetch: bool) -> Self {
@@ -505,7 +522,7 @@ fn decide_access(
         return memory_fault(abort, far, ipa, false, context);
     };
     if abort.write {
-        let value = context.read_x(access.register) & value_mask(access.bytes);
+        let value = access.stored(context.read_x(access.register));
         context.pending = PendingExit::write(abort, far);
         report(ExitReason::MmioWrite, [ipa, access.bytes, value, 0])
     } else {

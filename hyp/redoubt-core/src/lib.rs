@@ -24,6 +24,7 @@ pub mod exit;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod frames;
+pub mod gic;
 pub mod hw;
 pub mod inject;
 pub mod memory;

@@ -113,20 +113,8 @@ impl PendingExit {
 
     /// The value that a load leaves in its register.
     fn extend(&self, data: u64) -> u64 {
-        let unused = match self.bytes {
-            1 => 56,
-            2 => 48,
-            4 => 32,
-            _ => return data,
-        };
-        let top = data << unused;
-        let signed = self.extension & 1 != 0;
-        let mut value =
-            if signed { (top.cast_signed() >> unused).cast_unsigned() } else { top >> unused };
-        if self.extension & 2 == 0 {
-            value &= 0xffff_ffff;
-        }
-        value
+        let (signed, wide) = (self.extension & 1 != 0, self.extension & 2 != 0);
+        Access { bytes: self.bytes, signed, wide, register: 31 }.loaded(data)
     }
 }
 

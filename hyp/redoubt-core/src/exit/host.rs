@@ -4,7 +4,7 @@
 //! stage-2 fault to the ownership table, and everything else ends in an exception that the host
 //! takes at EL1. No exit of the host is an error of EL2, and none is left without an answer.
 
-use super::{Abort, FaultStatus, Syndrome, Trap, class, exception_class};
+use super::{Abort, Access, FaultStatus, Syndrome, Trap, class, exception_class};
 use crate::inject::{self, El1Exception};
 use crate::smccc;
 use crate::sysreg::{self, SysregAccess};
@@ -59,6 +59,8 @@ pub struct HostAbort {
     pub fetch: bool,
     /// The instruction is 32 bits long.
     pub long: bool,
+    /// The access, when the syndrome describes it: what is needed to emulate it.
+    pub mmio: Option<Access>,
 }
 
 impl HostAbort {
@@ -130,7 +132,8 @@ pub const fn decide_host(exit: &HostExit) -> HostDecision {
 
 /// Decides about an abort of the host.
 const fn decide_abort(abort: &Abort, far: u64) -> HostDecision {
-    let host_abort = HostAbort { write: abort.write, fetch: abort.fetch, long: abort.long };
+    let Abort { write, fetch, long, access: mmio, .. } = *abort;
+    let host_abort = HostAbort { write, fetch, long, mmio };
     match abort.status {
         FaultStatus::Translation => HostDecision::Resolve(host_abort),
         FaultStatus::Permission if abort.walk => HostDecision::Resolve(host_abort),
