@@ -4,7 +4,7 @@
 //! so that unused places can hold a default and no destructor has to be thought of.
 
 use core::fmt;
-use core::ops::Deref;
+use core::ops::{Deref, DerefMut};
 
 /// Tells that a list or set has no place left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +44,12 @@ impl<T, const N: usize> Deref for ArrayVec<T, N> {
 
     fn deref(&self) -> &[T] {
         self.items.get(..self.len).unwrap_or(&[])
+    }
+}
+
+impl<T, const N: usize> DerefMut for ArrayVec<T, N> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        self.items.get_mut(..self.len).unwrap_or(&mut [])
     }
 }
 

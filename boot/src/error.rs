@@ -147,22 +147,36 @@ pub enum BootError {
 }
 
 /// One piece of a message.
-enum Part {
+pub(crate) enum Part {
     Text(&'static str),
     Name(NodeName),
     Number(u64),
+    /// A PCI function, by its requester ID.
+    Function(u16),
+}
+
+/// Hands the pieces to `put`, one ASCII byte at a time.
+pub(crate) fn put_parts(parts: &[Part], put: &mut dyn FnMut(u8)) {
+    for part in parts {
+        match part {
+            Part::Text(text) => text.bytes().for_each(&mut *put),
+            Part::Name(name) => name.as_bytes().iter().copied().for_each(&mut *put),
+            Part::Number(value) => put_hex(*value, put),
+            Part::Function(requester) => {
+                put_digits(u64::from(*requester >> 8), 2, put);
+                put(b':');
+                put_digits(u64::from(*requester >> 3 & 0x1f), 2, put);
+                put(b'.');
+                put_digits(u64::from(*requester & 7), 1, put);
+            }
+        }
+    }
 }
 
 impl BootError {
     /// Hands the message to `put`, one ASCII byte at a time.
     pub fn describe(&self, put: &mut dyn FnMut(u8)) {
-        for part in self.parts() {
-            match part {
-                Part::Text(text) => text.bytes().for_each(&mut *put),
-                Part::Name(name) => name.as_bytes().iter().copied().for_each(&mut *put),
-                Part::Number(value) => put_hex(value, put),
-            }
-        }
+        put_parts(&self.parts(), put);
     }
 
     /// The message: up to three pieces.
@@ -231,10 +245,15 @@ impl BootError {
 fn put_hex(value: u64, put: &mut dyn FnMut(u8)) {
     put(b'0');
     put(b'x');
+    put_digits(value, 1, put);
+}
+
+/// Writes `value` in hexadecimal, with at least `least` digits.
+fn put_digits(value: u64, least: u32, put: &mut dyn FnMut(u8)) {
     let mut started = false;
-    for shift in (0..64u32).step_by(4).rev() {
-        let digit = (value.wrapping_shr(shift) & 0xf) as u8;
-        started |= digit != 0 || shift == 0;
+    for place in (0..16u32).rev() {
+        let digit = (value.wrapping_shr(place.wrapping_mul(4)) & 0xf) as u8;
+        started |= digit != 0 || place < least;
         if started {
             put(if digit < 10 { b'0'.wrapping_add(digit) } else { b'W'.wrapping_add(digit) });
         }

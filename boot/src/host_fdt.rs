@@ -7,8 +7,10 @@
 //!   left;
 //! - the architected timer gets `interrupt-names` in which no interrupt is called `virt`, so that
 //!   the host's clock events come from CNTP and CNTV is free for guests;
+//! - devices that no SMMU guards, fw_cfg and virtio-mmio, are not shown;
+//! - where devices are guarded, neither are the SMMUs and what refers to them;
 //! - a node /hypervisor that the loader has left is replaced by ours, which gives the driver the
-//!   version of the hypercall interface;
+//!   version of the hypercall interface and the interrupts by which SMMUs report events;
 //! - entries of the memory reservation block lose what is the hypervisor's.
 //!
 //! Everything else stays as it was: PSCI, /chosen with the initrd, the command line and the seeds
@@ -17,14 +19,24 @@
 mod writer;
 
 use crate::error::BootError;
-use crate::fdt::{Fdt, Path, Property, Step, Walk};
-use crate::machine::{MachineInfo, is_memory_node, is_timer_node};
+use crate::fdt::{Fdt, Node, Path, Property, Step, Walk};
+use crate::machine::{
+    MAX_SMMUS, MachineInfo, is_gic_node, is_memory_node, is_smmu_node, is_timer_node,
+    is_withdrawn_node,
+};
 use crate::range::PhysRange;
 use writer::Writer;
 
 /// What every edit together can add to a tree, and room to spare: the node and its names (about
-/// 150 bytes), the timer's names (60), one more piece of memory (32), padding.
-const MAX_GROWTH: u64 = 512;
+/// 210 bytes), its interrupts (2 of up to 16 bytes for each SMMU), the timer's names (60), one
+/// more piece of memory (32), padding.
+const MAX_GROWTH: u64 = 512 + 32 * MAX_SMMUS as u64;
+
+/// The interrupts of an SMMU that tell of events and errors.
+const EVENT_NAMES: [&[u8]; 2] = [b"eventq", b"gerror"];
+
+/// What refers to an SMMU.
+const SMMU_REFERENCES: [&[u8]; 3] = [b"iommu-map", b"iommu-map-mask", b"iommus"];
 
 /// The properties of a memory node that hold ranges of memory. Linux prefers the second.
 const MEMORY_RANGES: [&str; 2] = ["reg", "linux,usable-memory"];
@@ -41,6 +53,8 @@ pub struct HostView<'m> {
     pub hyp: PhysRange,
     /// The version of the hypercall interface.
     pub abi_version: u32,
+    /// Whether the SMMUs are the hypervisor's.
+    pub guarded: bool,
 }
 
 /// What happens to a node.
@@ -98,7 +112,7 @@ pub fn write(fdt: &Fdt<'_>, view: &HostView<'_>, out: &mut [u8]) -> Result<usize
             }
             (Step::Leave, None) => {
                 if open == 0 {
-                    view.write_own_node(&mut writer).ok_or(too_small)?;
+                    view.write_own_node(&mut writer, fdt).ok_or(too_small)?;
                 }
                 writer.end_node().ok_or(too_small)?;
             }
@@ -140,6 +154,10 @@ impl HostView<'_> {
         if path.depth() == 1 && path.node().base_name() == b"hypervisor" {
             return Ok(NodeEdit::Remove);
         }
+        let node = path.node();
+        if is_withdrawn_node(&node) || (self.guarded && is_smmu_node(&node)) {
+            return Ok(NodeEdit::Remove);
+        }
         if is_memory_node(path) {
             for entry in path.reg()? {
                 let (start, size) = entry?;
@@ -177,6 +195,9 @@ impl HostView<'_> {
         too_small: BootError,
     ) -> Result<(), BootError> {
         let name = kept.property.name;
+        if self.guarded && SMMU_REFERENCES.contains(&name) {
+            return Ok(());
+        }
         match edit {
             NodeEdit::Timer if name == b"interrupt-names" => return Ok(()),
             NodeEdit::Memory => {
@@ -235,13 +256,72 @@ impl HostView<'_> {
     }
 
     /// Writes the node by which the host's driver finds the hypervisor.
-    fn write_own_node(&self, writer: &mut Writer<'_, '_>) -> Option<()> {
+    fn write_own_node(&self, writer: &mut Writer<'_, '_>, fdt: &Fdt<'_>) -> Option<()> {
         let names = writer.own_names();
         writer.begin_node(b"hypervisor")?;
         writer.property(names.compatible, b"redoubt,hypervisor\0")?;
         writer.property(names.abi_version, &self.abi_version.to_be_bytes())?;
+        if self.guarded
+            && let Some(gic) = gic_phandle(fdt)
+        {
+            writer.property(names.interrupt_parent, &gic.to_be_bytes())?;
+            let value = writer.begin_property(names.interrupts)?;
+            self.write_event_interrupts(writer, fdt, gic)?;
+            writer.end_property(value)?;
+        }
         writer.end_node()
     }
+
+    /// Copies the specifiers of each SMMU's interrupts for events and errors. An SMMU whose
+    /// interrupts have no names, or do not go to the GIC, has none: its events can be polled.
+    #[inline(never)]
+    fn write_event_interrupts(
+        &self,
+        writer: &mut Writer<'_, '_>,
+        fdt: &Fdt<'_>,
+        gic: u32,
+    ) -> Option<()> {
+        let size = self.machine.gic.interrupt_cells.saturating_mul(4);
+        let mut walk = fdt.walk();
+        while let Some(path) = walk.next_node() {
+            let node = path.node();
+            if !is_smmu_node(&node) || !path.is_enabled() || interrupt_parent(path) != Some(gic) {
+                continue;
+            }
+            for name in EVENT_NAMES {
+                if let Some(specifier) = interrupt(&node, name, size) {
+                    writer.bytes(specifier)?;
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// The number by which interrupts refer to the GIC.
+#[inline(never)]
+fn gic_phandle(fdt: &Fdt<'_>) -> Option<u32> {
+    let mut walk = fdt.walk();
+    while let Some(path) = walk.next_node() {
+        if path.is_enabled() && is_gic_node(&path.node()) {
+            return path.node().property(b"phandle")?.as_u32();
+        }
+    }
+    None
+}
+
+/// The interrupt controller that a node's interrupts go to: its own or an ancestor's word.
+fn interrupt_parent(path: &Path<'_>) -> Option<u32> {
+    let named = |node: Node<'_>| node.property(b"interrupt-parent")?.as_u32();
+    path.levels().iter().rev().find_map(|level| named(level.node()))
+}
+
+/// The specifier of the interrupt that a node calls `name`.
+fn interrupt<'a>(node: &Node<'a>, name: &[u8], size: usize) -> Option<&'a [u8]> {
+    let names = node.property(b"interrupt-names")?;
+    let (index, _) = (0..usize::MAX).zip(names.strings()).find(|(_, it)| *it == name)?;
+    let start = size.checked_mul(index)?;
+    node.property(b"interrupts")?.value.get(start..start.checked_add(size)?)
 }
 
 #[cfg(test)]

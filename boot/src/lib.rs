@@ -9,6 +9,9 @@
 //! | [`bundle`] | how hypervisor and host kernel travel in one file, and where each lies |
 //! | [`fdt`] | what a flattened device tree says, if it is one |
 //! | [`machine`] | which RAM, CPUs, interrupts, console and devices that tree describes |
+//! | [`iort`] | whether QEMU's PCI functions pass by the SMMU that the tree shows |
+//! | [`pci`] | which PCI functions there are, and whether each is behind its SMMU |
+//! | [`unguarded`] | every reason not to trust that devices are kept from memory, in words |
 //! | [`layout`] | where the hypervisor's own memory goes and how much of it there is |
 //! | [`host_fdt`] | the device tree that the host gets to see |
 //! | [`error`] | every reason to refuse a boot, in words |
@@ -49,8 +52,11 @@ pub mod error;
 pub mod fdt;
 pub mod host_fdt;
 pub mod image;
+pub mod iort;
 pub mod layout;
 pub mod machine;
+pub mod pci;
+pub mod unguarded;
 
 #[cfg(test)]
 mod fuzz_tests;

@@ -153,6 +153,19 @@ impl<const N: usize> RangeSet<N> {
         Ok(())
     }
 
+    /// Takes `hole` away from every range. On `Full` nothing has changed.
+    pub fn remove(&mut self, hole: PhysRange) -> Result<(), Full> {
+        let mut left = ArrayVec::new();
+        for old in self.ranges.iter() {
+            let (below, above) = old.without(&hole);
+            for piece in [below, above].into_iter().flatten() {
+                left.push(piece)?;
+            }
+        }
+        self.ranges = left;
+        Ok(())
+    }
+
     /// The ranges, in ascending order.
     pub fn as_slice(&self) -> &[PhysRange] {
         &self.ranges

@@ -17,8 +17,25 @@ pub const PSCI_HVC: &[u8] = include_bytes!("../tests/fixtures/virt-psci-hvc.dtb"
 /// As U-Boot hands it over: an initrd, and a memory reservation for it.
 pub const U_BOOT: &[u8] = include_bytes!("../tests/fixtures/u-boot-cpus4-1g.dtb");
 
+/// An SMMU, and devices of the secure world.
+pub const SMMU_SECURE: &[u8] = include_bytes!("../tests/fixtures/virt-smmu-secure.dtb");
+/// An SMMU, a GICv4, and 16 PCI buses only.
+pub const SMMU_LOWMEM: &[u8] = include_bytes!("../tests/fixtures/virt-smmu-lowmem.dtb");
+/// An IOMMU that is a virtio device.
+pub const VIRTIO_IOMMU: &[u8] = include_bytes!("../tests/fixtures/virt-virtio-iommu.dtb");
+
 /// Every tree that describes a machine we can run on.
-pub const GOOD: [&[u8]; 6] = [CPUS1_512M, CPUS4_2G, CPUS8_8G, NUMA, PSCI_HVC, U_BOOT];
+pub const GOOD: [&[u8]; 9] = [
+    CPUS1_512M,
+    CPUS4_2G,
+    CPUS8_8G,
+    NUMA,
+    PSCI_HVC,
+    U_BOOT,
+    SMMU_SECURE,
+    SMMU_LOWMEM,
+    VIRTIO_IOMMU,
+];
 
 /// The value of a property made of cells.
 pub fn cells(cells: &[u32]) -> Vec<u8> {
@@ -244,4 +261,40 @@ pub fn small_machine() -> Tree {
                 )
                 .with_child(Tree::new("device@0").with("reg", &cells(&[0; 5]))),
         )
+}
+
+/// The small machine with an SMMU in front of its PCI host bridge and of a platform device, an
+/// ITS, and devices that are to be withdrawn.
+pub fn guarded_machine() -> Tree {
+    let mut tree = small_machine().with("interrupt-parent", &cells(&[1]));
+    let gic = tree.at("intc@8000000");
+    gic.set("phandle", &cells(&[1]));
+    gic.set("ranges", b"");
+    gic.set("#address-cells", &cells(&[2]));
+    gic.set("#size-cells", &cells(&[2]));
+    gic.children.push(
+        Tree::new("its@8080000")
+            .with("compatible", b"arm,gic-v3-its\0")
+            .with("reg", &numbers(&[0x808_0000, 0x2_0000])),
+    );
+    let bridge = tree.at("pcie@10000000");
+    bridge.set("compatible", b"pci-host-ecam-generic\0");
+    bridge.set("bus-range", &cells(&[0, 255]));
+    bridge.set("iommu-map", &cells(&[0, 2, 0, 0x1_0000]));
+    let device = |name: &str, compatible: &[u8], reg: &[u64]| {
+        Tree::new(name).with("compatible", compatible).with("reg", &numbers(reg))
+    };
+    tree.children.extend([
+        device("smmu@b000000", b"arm,smmu-v3\0", &[0xb00_0000, 0x2_0000])
+            .with("phandle", &cells(&[2]))
+            .with("#iommu-cells", &cells(&[1]))
+            .with("interrupt-names", b"eventq\0priq\0cmdq-sync\0gerror\0")
+            .with("interrupts", &cells(&[0, 74, 1, 0, 75, 1, 0, 76, 1, 0, 77, 1])),
+        device("dma@b100000", b"vendor,dma\0", &[0xb10_0000, 0x1000])
+            .with("iommus", &cells(&[2, 0x2_0001, 2, 0x2_0000])),
+        device("fw-cfg@b200000", b"qemu,fw-cfg-mmio\0", &[0xb20_0000, 0x18]),
+        device("virtio_mmio@b201000", b"virtio,mmio\0", &[0xb20_1000, 0x200]),
+        device("virtio_mmio@b201200", b"virtio,mmio\0", &[0xb20_1200, 0x200]),
+    ]);
+    tree
 }

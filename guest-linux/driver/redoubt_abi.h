@@ -29,6 +29,7 @@
 #define REDOUBT_FEATURE_PROTECTED            0x1ULL
 #define REDOUBT_FEATURE_STATS                0x2ULL
 #define REDOUBT_FEATURE_DMA_GUARDED          0x4ULL
+#define REDOUBT_DMA_EVENT_WRITE              0x100ULL
 #define REDOUBT_REG_SP_EL0                   0x1fULL
 #define REDOUBT_REG_PC                       0x20ULL
 #define REDOUBT_REG_PSTATE                   0x21ULL

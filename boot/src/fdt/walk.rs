@@ -74,6 +74,11 @@ impl<'a> Path<'a> {
         self.levels.last().map(Level::node).unwrap_or_default()
     }
 
+    /// The node that this one is a child of.
+    pub fn parent(&self) -> Option<Node<'a>> {
+        self.ancestors().last().map(Level::node)
+    }
+
     /// The levels from the root to the node.
     pub fn levels(&self) -> &[Level<'a>] {
         &self.levels

@@ -1,7 +1,7 @@
 //! The host's tree: what differs from the loader's, and that nothing else does.
 
 use super::*;
-use crate::testing::{GOOD, Tree, cells, numbers, small_machine};
+use crate::testing::{self, GOOD, Tree, cells, guarded_machine, numbers, small_machine};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
@@ -14,9 +14,14 @@ fn range(start: u64, size: u64) -> PhysRange {
 
 /// The host's tree as bytes.
 fn written(blob: &[u8], hyp: PhysRange) -> Vec<u8> {
+    written_for(blob, hyp, false)
+}
+
+/// The host's tree as bytes, with SMMUs that are the hypervisor's or not.
+fn written_for(blob: &[u8], hyp: PhysRange, guarded: bool) -> Vec<u8> {
     let fdt = Fdt::new(blob).unwrap();
     let machine = MachineInfo::from_fdt(&fdt).unwrap();
-    let view = HostView { machine: &machine, hyp, abi_version: 0x1_0002 };
+    let view = HostView { machine: &machine, hyp, abi_version: 0x1_0002, guarded };
     let mut out = vec![0xee; max_size(&fdt) as usize];
     let size = write(&fdt, &view, &mut out).unwrap();
     out.truncate(size);
@@ -38,13 +43,17 @@ fn own_node() -> Tree {
 const NAMES: &[u8] = b"sec-phys\0phys\0unused\0hyp-phys\0hyp-virt\0";
 
 #[test]
-fn real_trees_change_in_three_places_only() {
+fn real_trees_change_in_four_places_only() {
     for blob in GOOD {
         let fdt = Fdt::new(blob).unwrap();
         let machine = MachineInfo::from_fdt(&fdt).unwrap();
         let end = machine.memory.as_slice()[0].end();
         let hyp = range(end - 32 * MIB, 32 * MIB);
         let mut expected = Tree::read(&fdt);
+        expected.children.retain(|node| {
+            let withdrawn = [&b"qemu,fw-cfg-mmio\0"[..], b"virtio,mmio\0"];
+            !withdrawn.contains(&node.get("compatible").unwrap_or_default())
+        });
         for node in &mut expected.children {
             if node.get("device_type") == Some(b"memory\0") {
                 let reg = node.get("reg").unwrap();
@@ -64,10 +73,109 @@ fn real_trees_change_in_three_places_only() {
     }
 }
 
+/// The guarded machine's tree, changed, as the host sees it.
+fn guarded(change: impl FnOnce(&mut Tree)) -> Tree {
+    let mut tree = guarded_machine();
+    change(&mut tree);
+    let hyp = range(2 * GIB - 2 * MIB, 2 * MIB);
+    Tree::read(&Fdt::new(&written_for(&tree.write(), hyp, true)).unwrap())
+}
+
+#[test]
+fn guarded_devices_are_shown_without_their_guards() {
+    let mut shown = guarded(|tree| {
+        tree.at("pcie@10000000").set("iommu-map-mask", &cells(&[0xffff]));
+    });
+    let mut expected = guarded_machine();
+    for gone in ["smmu@b000000", "fw-cfg@b200000", "virtio_mmio@b201000", "virtio_mmio@b201200"] {
+        expected.remove(gone);
+    }
+    expected.at("pcie@10000000").unset("iommu-map");
+    expected.at("dma@b100000").unset("iommus");
+    let memory = numbers(&[GIB, GIB - 2 * MIB]);
+    expected.at("memory@40000000").set("reg", &memory);
+    let names = b"sec-phys\0phys\0unused\0hyp-phys\0".to_vec();
+    expected.at("timer").properties.insert(0, ("interrupt-names".into(), names));
+    let events = cells(&[0, 74, 1, 0, 77, 1]);
+    let own = own_node().with("interrupt-parent", &cells(&[1])).with("interrupts", &events);
+    expected.children.push(own);
+    assert_eq!(shown, expected);
+    // SMMUs that are the host's stay, with all that refers to them.
+    let blob = guarded_machine().write();
+    shown = self::shown(&blob, range(2 * GIB - 2 * MIB, 2 * MIB));
+    assert_eq!(shown.at("smmu@b000000"), guarded_machine().at("smmu@b000000"));
+    assert_eq!(shown.at("pcie@10000000"), guarded_machine().at("pcie@10000000"));
+    assert_eq!(shown.at("dma@b100000"), guarded_machine().at("dma@b100000"));
+    assert_eq!(shown.at("hypervisor"), &own_node());
+    assert!(shown.children.iter().all(|node| !node.name.starts_with("virtio_mmio")));
+}
+
+#[test]
+fn qemus_smmu_gives_its_event_interrupts() {
+    for blob in [testing::CPUS8_8G, testing::SMMU_SECURE, testing::SMMU_LOWMEM] {
+        let tree = written_for(blob, range(GIB + 256 * MIB, 32 * MIB), true);
+        let fdt = Fdt::new(&tree).unwrap();
+        let mut shown = Tree::read(&fdt);
+        let gic = shown.at("intc@8000000").get("phandle").unwrap().to_vec();
+        let own = shown.at("hypervisor");
+        assert_eq!(own.get("interrupt-parent"), Some(&gic[..]));
+        assert_eq!(own.get("interrupts"), Some(&cells(&[0, 74, 1, 0, 77, 1])[..]));
+        assert!(shown.at("pcie@10000000").get("iommu-map").is_none());
+        assert!(shown.at("pcie@10000000").get("msi-map").is_some());
+        assert!(!tree.windows(11).any(|text| text == b"arm,smmu-v3"));
+    }
+}
+
+#[test]
+fn event_interrupts_are_copied_where_they_are_understood() {
+    let events = |change: fn(&mut Tree)| {
+        guarded(change).at("hypervisor").get("interrupts").map(<[u8]>::to_vec)
+    };
+    let is = |words: &[u32]| Some(cells(words));
+    const SMMU: &str = "smmu@b000000";
+    // By name, whatever the order; one of the two; cut short; without names.
+    let swap = events(|tree| tree.at(SMMU).set("interrupt-names", b"gerror\0eventq\0"));
+    assert_eq!(swap, is(&[0, 75, 1, 0, 74, 1]));
+    let one = events(|tree| tree.at(SMMU).set("interrupt-names", b"combined\0gerror\0"));
+    assert_eq!(one, is(&[0, 75, 1]));
+    let cut = events(|tree| tree.at(SMMU).set("interrupts", &cells(&[0, 74, 1, 0])));
+    assert_eq!(cut, is(&[0, 74, 1]));
+    assert_eq!(events(|tree| tree.at(SMMU).unset("interrupt-names")), is(&[]));
+    assert_eq!(events(|tree| tree.at(SMMU).unset("interrupts")), is(&[]));
+    // Interrupts of another controller are no use; a nearer word counts more than a farther.
+    let other = events(|tree| tree.at(SMMU).set("interrupt-parent", &cells(&[9])));
+    assert_eq!(other, is(&[]));
+    let nearer = events(|tree| {
+        tree.set("interrupt-parent", &cells(&[9]));
+        tree.at(SMMU).set("interrupt-parent", &cells(&[1]));
+    });
+    assert_eq!(nearer, is(&[0, 74, 1, 0, 77, 1]));
+    // A GIC that nothing can refer to.
+    assert_eq!(events(|tree| tree.at("intc@8000000").unset("phandle")), None);
+    // The most SMMUs there can be still fit.
+    let many = events(|tree| {
+        tree.at("intc@8000000").set("#interrupt-cells", &cells(&[4]));
+        tree.at("intc@8000000").set("interrupts", &cells(&[1, 9, 4, 0]));
+        tree.at("timer").set("interrupts", &cells(&[1, 13, 4, 0, 1, 14, 4, 0, 1, 11, 4, 0]));
+        for number in 0..8u32 {
+            let mut smmu = tree.at(SMMU).clone();
+            smmu.name = format!("smmu@{number}");
+            smmu.set("reg", &numbers(&[0xc00_0000 + u64::from(number) * 0x2_0000, 0x2_0000]));
+            smmu.set("phandle", &cells(&[10 + number]));
+            smmu.set("interrupt-names", b"gerror\0eventq\0");
+            smmu.set("interrupts", &cells(&[0, number, 4, 0, 0, 100 + number, 4, 0]));
+            tree.children.push(smmu);
+        }
+        tree.remove(SMMU);
+    });
+    let expected: Vec<u32> = (0..8).flat_map(|n| [0, 100 + n, 4, 0, 0, n, 4, 0]).collect();
+    assert_eq!(many, is(&expected));
+}
+
 #[test]
 fn dtc_reads_what_is_written() {
     for blob in GOOD {
-        let tree = written(blob, range(GIB + 256 * MIB, 32 * MIB));
+        let tree = written_for(blob, range(GIB + 256 * MIB, 32 * MIB), blob.len() % 2 == 0);
         let dtc = Command::new("dtc")
             .args(["-I", "dtb", "-O", "dts", "-q", "-"])
             .stdin(Stdio::piped())
@@ -146,8 +254,13 @@ fn usable_memory_is_edited_too() {
     let blob = tree.write();
     let fdt = Fdt::new(&blob).unwrap();
     let machine = MachineInfo::from_fdt(&fdt).unwrap();
-    let view = HostView { machine: &machine, hyp: range(2 * GIB - MIB, MIB), abi_version: 1 };
-    let error = write(&fdt, &view, &mut vec![0; blob.len() + 512]);
+    let view = HostView {
+        machine: &machine,
+        hyp: range(2 * GIB - MIB, MIB),
+        abi_version: 1,
+        guarded: false,
+    };
+    let error = write(&fdt, &view, &mut vec![0; max_size(&fdt) as usize]);
     assert!(matches!(error, Err(BootError::BadProperty(_, "linux,usable-memory"))));
 }
 
@@ -196,12 +309,12 @@ fn names_of_timer_interrupts_lose_virt_only() {
 
 #[test]
 fn every_buffer_that_is_too_small_is_refused() {
-    let blob = small_machine().write_with(&[(GIB, 4096)]);
+    let blob = guarded_machine().write_with(&[(GIB, 4096)]);
     let fdt = Fdt::new(&blob).unwrap();
     let machine = MachineInfo::from_fdt(&fdt).unwrap();
     let hyp = range(GIB + 256 * MIB, 2 * MIB);
-    let view = HostView { machine: &machine, hyp, abi_version: 1 };
-    let size = written(&blob, hyp).len();
+    let view = HostView { machine: &machine, hyp, abi_version: 1, guarded: true };
+    let size = written_for(&blob, hyp, true).len();
     let mut out = vec![0xee; size];
     for len in 0..size {
         let error = Err(BootError::HostFdtTooSmall(len as u64));

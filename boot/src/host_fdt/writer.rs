@@ -22,6 +22,8 @@ const LAST_COMPATIBLE: u32 = 16;
 const COMPATIBLE: &[u8] = b"compatible\0";
 const ABI_VERSION: &[u8] = b"redoubt,abi-version\0";
 const INTERRUPT_NAMES: &[u8] = b"interrupt-names\0";
+const INTERRUPT_PARENT: &[u8] = b"interrupt-parent\0";
+const INTERRUPTS: &[u8] = b"interrupts\0";
 
 /// Where the names that we add lie in the strings block.
 #[derive(Clone, Copy)]
@@ -29,6 +31,8 @@ pub(super) struct OwnNames {
     pub(super) compatible: u32,
     pub(super) abi_version: u32,
     pub(super) interrupt_names: u32,
+    pub(super) interrupt_parent: u32,
+    pub(super) interrupts: u32,
 }
 
 impl OwnNames {
@@ -37,7 +41,9 @@ impl OwnNames {
         let compatible = u32::try_from(strings.as_bytes().len()).ok()?;
         let abi_version = compatible.checked_add(COMPATIBLE.len() as u32)?;
         let interrupt_names = abi_version.checked_add(ABI_VERSION.len() as u32)?;
-        Some(Self { compatible, abi_version, interrupt_names })
+        let interrupt_parent = interrupt_names.checked_add(INTERRUPT_NAMES.len() as u32)?;
+        let interrupts = interrupt_parent.checked_add(INTERRUPT_PARENT.len() as u32)?;
+        Some(Self { compatible, abi_version, interrupt_names, interrupt_parent, interrupts })
     }
 }
 
@@ -137,7 +143,7 @@ impl<'o, 's> Writer<'o, 's> {
         self.word(END)?;
         let strings_at = self.at;
         self.bytes(self.strings.as_bytes())?;
-        for name in [COMPATIBLE, ABI_VERSION, INTERRUPT_NAMES] {
+        for name in [COMPATIBLE, ABI_VERSION, INTERRUPT_NAMES, INTERRUPT_PARENT, INTERRUPTS] {
             self.bytes(name)?;
         }
         let strings_size = self.at.checked_sub(strings_at)?;
@@ -174,7 +180,8 @@ impl<'o, 's> Writer<'o, 's> {
         self.bytes([0u8; 4].get(..count)?)
     }
 
-    fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
+    /// Adds bytes to the value.
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> Option<()> {
         bytes::put(self.out, self.at, bytes)?;
         self.at = self.at.checked_add(bytes.len())?;
         Some(())

@@ -13,6 +13,10 @@
 //!   level 0 has no blocks: a level-1 table is needed for each piece touched).
 //!
 //! Pieces touched by several ranges count once.
+//!
+//! Where there is an SMMU, devices have tables of their own, made once and for all: RAM is in
+//! 4 KiB pages from the start, and of all registers only the doorbells of ITSs are mapped, each
+//! a page somewhere else.
 
 use crate::error::BootError;
 use crate::range::{BLOCK_SIZE, PAGE_SIZE, PhysRange, align_up, is_aligned};
@@ -48,6 +52,10 @@ pub struct Demand<'a> {
     pub page_record_bytes: u64,
     /// Further stage-2 tables: for device pages that are withdrawn from inside a block.
     pub spare_tables: u64,
+    /// Where devices have tables of their own: how many doorbells they map besides RAM.
+    pub dma_doorbells: Option<u64>,
+    /// What the caller sets aside for other purposes, such as stream tables and queues.
+    pub extra_bytes: u64,
 }
 
 /// What the hypervisor's region holds. All sizes in bytes are multiples of 4 KiB.
@@ -61,6 +69,10 @@ pub struct Budget {
     pub ownership_bytes: u64,
     /// Tables of the host's stage 2, the root included.
     pub stage2_tables: u64,
+    /// Tables that SMMUs walk, the root included; none without `dma_doorbells`.
+    pub dma_tables: u64,
+    /// What the caller sets aside.
+    pub extra_bytes: u64,
     /// Tables of EL2's own stage 1.
     pub stage1_tables: u64,
     /// The sum, rounded up to 2 MiB: the size of the region.
@@ -80,17 +92,24 @@ fn checked_budget(demand: &Demand<'_>) -> Option<Budget> {
         let records = pages_in(range.size()).checked_mul(demand.page_record_bytes)?;
         ownership_bytes = ownership_bytes.checked_add(align_up(records, PAGE_SIZE)?)?;
     }
-    let stage2_tables = 1u64
-        .checked_add(tables(demand, LEVEL1_SPAN))?
-        .checked_add(tables(demand, GIB))?
-        .checked_add(tables(demand, BLOCK_SIZE))?
-        .checked_add(demand.spare_tables)?;
+    let stage2_tables =
+        all_tables(demand.memory, demand.devices)?.checked_add(demand.spare_tables)?;
+    let dma_tables = match demand.dma_doorbells {
+        // A doorbell may need a table of each level below the root.
+        Some(doorbells) => {
+            all_tables(demand.memory, &[])?.checked_add(doorbells.checked_mul(3)?)?
+        }
+        None => 0,
+    };
+    let extra_bytes = align_up(demand.extra_bytes, PAGE_SIZE)?;
     // Each CPU's stack and windows lie in a 2 MiB piece of the private area of their own.
     let fixed_stage1 =
         STAGE1_FIXED_TABLES.checked_add(STAGE1_REGION_UPPER_TABLES)?.checked_add(demand.cpus)?;
     let before_region_tables = stage2_tables
+        .checked_add(dma_tables)?
         .checked_add(fixed_stage1)?
         .checked_mul(PAGE_SIZE)?
+        .checked_add(extra_bytes)?
         .checked_add(image_bytes)?
         .checked_add(per_cpu_bytes)?
         .checked_add(ownership_bytes)?;
@@ -105,6 +124,8 @@ fn checked_budget(demand: &Demand<'_>) -> Option<Budget> {
         per_cpu_bytes,
         ownership_bytes,
         stage2_tables,
+        dma_tables,
+        extra_bytes,
         stage1_tables,
         total_bytes: align_up(total, BLOCK_SIZE)?,
     })
@@ -115,9 +136,16 @@ const fn pages_in(bytes: u64) -> u64 {
     bytes / PAGE_SIZE
 }
 
+/// Counts the tables of all levels, the root included.
+fn all_tables(memory: &[PhysRange], devices: &[PhysRange]) -> Option<u64> {
+    1u64.checked_add(tables(memory, devices, LEVEL1_SPAN))?
+        .checked_add(tables(memory, devices, GIB))?
+        .checked_add(tables(memory, devices, BLOCK_SIZE))
+}
+
 /// Counts the pieces of `span` bytes for which a table is needed. Memory and devices are sorted,
 /// and disjoint from each other.
-fn tables(demand: &Demand<'_>, span: u64) -> u64 {
+fn tables(memory: &[PhysRange], devices: &[PhysRange], span: u64) -> u64 {
     let mut count = 0u64;
     // The first piece that has not been looked at.
     let mut next = 0u64;
@@ -128,8 +156,8 @@ fn tables(demand: &Demand<'_>, span: u64) -> u64 {
         count = count.saturating_add(end.saturating_sub(first));
         next = next.max(end);
     };
-    let mut memory = demand.memory.iter().peekable();
-    let mut devices = demand.devices.iter().peekable();
+    let mut memory = memory.iter().peekable();
+    let mut devices = devices.iter().peekable();
     loop {
         let memory_is_next = match (memory.peek(), devices.peek()) {
             (Some(ram), Some(device)) => ram.start() < device.start(),

@@ -4,7 +4,7 @@
 
 use crate::bytes;
 use crate::error::BootError;
-use crate::fdt::{Fdt, Path};
+use crate::fdt::{Fdt, MAX_PATH_SIZE, Path};
 use crate::range::PhysRange;
 
 /// A PL011 UART.
@@ -23,29 +23,42 @@ fn is_pl011(path: &Path<'_>) -> bool {
 /// Finds the UART that /chosen names, or else the first one.
 #[inline(never)]
 pub(crate) fn find_console(fdt: &Fdt<'_>) -> Result<Option<Console>, BootError> {
-    if let Some(path) = chosen_path(fdt).filter(is_pl011) {
-        return console_at(&path);
-    }
+    let chosen = chosen_path(fdt);
+    let mut first = None;
     let mut walk = fdt.walk();
     while let Some(path) = walk.next_node() {
-        if is_pl011(path) {
+        if !is_pl011(path) {
+            continue;
+        }
+        if chosen.is_some_and(|chosen| path.matches(chosen)) {
             return console_at(path);
         }
+        if first.is_none() {
+            first = Some(console_at(path));
+        }
     }
-    Ok(None)
+    first.unwrap_or(Ok(None))
 }
 
 /// Resolves `stdout-path`: an absolute path or an alias, and behind a `:` options.
 #[inline(never)]
-fn chosen_path<'a>(fdt: &Fdt<'a>) -> Option<Path<'a>> {
-    let chosen = fdt.find(b"/chosen")?;
-    let stdout = chosen.node().property(b"stdout-path")?.as_string()?;
+fn chosen_path<'a>(fdt: &Fdt<'a>) -> Option<&'a [u8]> {
+    let stdout = string_at(fdt, b"/chosen", b"stdout-path")?;
     let target = bytes::before(stdout, b':');
-    if target.starts_with(b"/") {
-        return fdt.find(target);
+    let path = if target.starts_with(b"/") { target } else { string_at(fdt, b"/aliases", target)? };
+    if path.len() <= MAX_PATH_SIZE { Some(path) } else { None }
+}
+
+/// Reads a string of the node at `path`.
+#[inline(never)]
+fn string_at<'a>(fdt: &Fdt<'a>, path: &[u8], name: &[u8]) -> Option<&'a [u8]> {
+    let mut walk = fdt.walk();
+    while let Some(here) = walk.next_node() {
+        if here.matches(path) {
+            return here.node().property(name)?.as_string();
+        }
     }
-    let aliases = fdt.find(b"/aliases")?;
-    fdt.find(aliases.node().property(target)?.as_string()?)
+    None
 }
 
 /// Reads the first frame of the UART.

@@ -391,3 +391,5 @@ pub const FEATURE_PROTECTED: u64 = 1 << 0;
 pub const FEATURE_STATS: u64 = 1 << 1;
 /// INFO(FEATURES) bit: DMA is guarded.
 pub const FEATURE_DMA_GUARDED: u64 = 1 << 2;
+/// DMA_EVENT: the device wanted to write.
+pub const DMA_EVENT_WRITE: u64 = 1 << 8;

@@ -20,7 +20,7 @@ fn upper(name: &str) -> String {
 }
 
 /// Constants with a name, a value and the prefix they share in C.
-fn constants() -> [(&'static str, u64); 28] {
+fn constants() -> [(&'static str, u64); 29] {
     [
         ("VM_PROTECTED", call::VM_PROTECTED),
         ("MAP_KEEP", call::MAP_KEEP),
@@ -29,6 +29,7 @@ fn constants() -> [(&'static str, u64); 28] {
         ("FEATURE_PROTECTED", call::FEATURE_PROTECTED),
         ("FEATURE_STATS", call::FEATURE_STATS),
         ("FEATURE_DMA_GUARDED", call::FEATURE_DMA_GUARDED),
+        ("DMA_EVENT_WRITE", call::DMA_EVENT_WRITE),
         ("REG_SP_EL0", reg::SP_EL0),
         ("REG_PC", reg::PC),
         ("REG_PSTATE", reg::PSTATE),

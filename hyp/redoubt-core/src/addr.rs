@@ -53,6 +53,7 @@ impl Pa {
     }
 
     /// Tells whether the address starts a page.
+    #[cfg(test)]
     pub const fn is_page_aligned(self) -> bool {
         self.0 & OFFSET_MASK == 0
     }
@@ -95,14 +96,6 @@ impl Ipa {
     /// Tells whether the address starts a page.
     pub const fn is_page_aligned(self) -> bool {
         self.0 & OFFSET_MASK == 0
-    }
-
-    /// Adds a number of bytes.
-    pub const fn checked_add(self, bytes: u64) -> Option<Self> {
-        match self.0.checked_add(bytes) {
-            Some(raw) => Self::new(raw),
-            None => None,
-        }
     }
 }
 
@@ -149,6 +142,7 @@ impl Pfn {
     }
 
     /// Returns the address at which an identity stage-2 map shows the page.
+    #[cfg(test)]
     pub const fn identity_ipa(self) -> Ipa {
         Ipa(self.0 << PAGE_SHIFT)
     }
@@ -212,6 +206,7 @@ impl PageRange {
     }
 
     /// Tells whether `page` is one of the pages.
+    #[cfg(any(test, feature = "invariants"))]
     pub const fn contains(self, page: Pfn) -> bool {
         page.0 >= self.first && page.0 < self.end()
     }
@@ -259,6 +254,11 @@ impl IpaRange {
             Ok(()) => Ok(Self { first: start.page_number(), pages }),
             Err(refusal) => Err(refusal),
         }
+    }
+
+    /// Makes the range of the page that holds an address.
+    pub const fn one(ipa: Ipa) -> Self {
+        Self { first: ipa.page_number(), pages: 1 }
     }
 
     /// Returns the address of the first byte.

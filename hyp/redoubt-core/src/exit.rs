@@ -24,7 +24,7 @@ use crate::sysreg::{self, GuestAccess, IdRegisters, SysregAccess};
 use crate::vcpu::{PendingExit, VcpuContext};
 use crate::vm::MemoryRanges;
 
-pub use host::{HostAbort, HostAccess, HostDecision, HostExit, decide_host, decode_host};
+pub use host::{HostAccess, HostDecision, decide_host};
 
 /// Which vector of EL2 was taken from the lower level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,6 +199,16 @@ impl Abort {
             } else {
                 None
             },
+        }
+    }
+
+    /// What the host takes when it may not do this; `far` is FAR_EL2.
+    #[must_use]
+    pub const fn refusal(&self, far: u64) -> El1Exception {
+        if self.fetch {
+            El1Exception::refused_fetch(far)
+        } else {
+            El1Exception::refused_data(far, self.write, self.long)
         }
     }
 

@@ -18,7 +18,7 @@ use crate::transition::{Event, Frame, MetaKind, State, VmSlot, transition};
 /// Holds the number of separate RAM regions that the table can track.
 pub const MAX_REGIONS: usize = 32;
 /// Holds the number of separate device ranges that the table can track.
-pub const MAX_DEVICES: usize = 64;
+pub const MAX_DEVICES: usize = 192;
 
 const TAG_HYP: u64 = 0;
 const TAG_HYP_LOAN: u64 = 1;
@@ -91,6 +91,7 @@ impl FrameEntry {
     }
 
     /// Returns the raw bits.
+    #[cfg(test)]
     pub const fn bits(self) -> u64 {
         self.0
     }
@@ -126,7 +127,7 @@ impl<'a> FrameTable<'a> {
     /// EL2's.
     pub fn new(entries: &'a mut [FrameEntry]) -> Self {
         entries.fill(FrameEntry::HYP);
-        Self { entries, used_entries: 0, regions: [None; MAX_REGIONS], devices: DeviceMap::new() }
+        Self { entries, used_entries: 0, regions: [None; MAX_REGIONS], devices: DeviceMap::EMPTY }
     }
 
     /// Adds a run of RAM; its pages are EL2's until [`give_host`](Self::give_host). A run that
@@ -166,6 +167,7 @@ impl<'a> FrameTable<'a> {
     }
 
     /// Tells whether `page` is tracked RAM.
+    #[cfg(any(test, feature = "invariants"))]
     pub fn is_ram(&self, page: Pfn) -> bool {
         self.regions().any(|range| range.contains(page))
     }
@@ -179,6 +181,7 @@ impl<'a> FrameTable<'a> {
     }
 
     /// Says what `event` would make of `page`, and changes nothing.
+    #[cfg(test)]
     pub fn check(&self, page: Pfn, event: Event) -> Result<Frame, Refusal> {
         transition(self.frame(page)?, event)
     }
@@ -219,6 +222,7 @@ impl<'a> FrameTable<'a> {
     }
 
     /// Returns the records, for a comparison of two states of the table.
+    #[cfg(any(test, feature = "invariants"))]
     pub fn entries(&self) -> &[FrameEntry] {
         self.entries
     }
@@ -259,22 +263,14 @@ pub enum DeviceOwner {
 }
 
 /// The owners of device ranges: sorted, disjoint, filled at boot.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct DeviceMap {
     ranges: [Option<(PageRange, DeviceOwner)>; MAX_DEVICES],
 }
 
-impl Default for DeviceMap {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl DeviceMap {
-    /// Makes the map that lists no device.
-    pub const fn new() -> Self {
-        Self { ranges: [None; MAX_DEVICES] }
-    }
+    /// Lists no device.
+    pub const EMPTY: Self = Self { ranges: [None; MAX_DEVICES] };
 
     /// Gives a range that is not listed yet an owner. Refuses [`Overlap`](Refusal::Overlap) and
     /// [`ListFull`](Refusal::ListFull).
@@ -299,7 +295,7 @@ impl DeviceMap {
     /// Takes `range` away from the host: every part of it that is listed as the host's becomes
     /// EL2's, and what is not listed is added as EL2's.
     pub fn withdraw(&mut self, range: PageRange) -> Result<(), Refusal> {
-        let mut next = Self::new();
+        let mut next = Self::EMPTY;
         for (old, owner) in self.iter() {
             for part in outside(old, range) {
                 next.insert(part, owner)?;
@@ -311,6 +307,7 @@ impl DeviceMap {
     }
 
     /// Returns the owner of the device that `page` belongs to, if there is one.
+    #[cfg(any(test, feature = "invariants"))]
     pub fn owner(&self, page: Pfn) -> Option<DeviceOwner> {
         self.iter().find(|(range, _)| range.contains(page)).map(|(_, owner)| owner)
     }

@@ -26,7 +26,8 @@ impl Stage2Context {
 
 /// Reads and writes descriptors in translation tables that EL2 owns.
 pub trait TableMemory {
-    /// Reads the descriptor at `index` (0..512) of the table page at `table`.
+    /// Reads the descriptor at `index` (0..512) of the table page at `table`; or of a page of the host
+    /// that is pinned, and may change at any time.
     fn read(&mut self, table: Pa, index: usize) -> u64;
 
     /// Stores the descriptor at `index` (0..512) of the table page at `table`, in one

@@ -4,23 +4,24 @@
 //! first (unmap, TLB invalidation complete), then the contents are dealt with, then the record
 //! changes, and only then does the next party see the page.
 //!
-//! Every operation that changes several pages is a [`Plan`]: making it checks each page and each
-//! table, reserves (by holding the lock's `&mut`) and changes nothing; committing it cannot fail.
+//! Every operation has two halves: the first checks each page and each table and changes nothing; the
+//! second cannot fail. An error says that no page, no record and no table has changed.
 //! One call takes at most [`MAX_PAGES_PER_CALL`] pages, so that none runs long with interrupts off.
 //!
 //! Invariants: the host's stage 2 maps exactly the pages that the frame table says the host can
-//! reach, at IPA = PA; so do the tables of its devices, as far as it is RAM; a VM's stage 2 maps exactly the pages that the table says it owns or borrows,
-//! each at the recorded IPA. A page that leaves a VM or EL2 is scrubbed before the host sees it.
+//! reach, at IPA = PA; so do the tables of its devices, as far as it is RAM; a VM's stage 2 maps exactly
+//! the pages that the table says it owns or borrows, each at the recorded IPA. A page that leaves a VM or EL2 is scrubbed before the host sees it.
 //!
 //! Trusts: the caller holds the VM's lock and then the host memory lock; slots and VMIDs passed in
 //! are not in use by another live VM. Spec: Arm ARM D8.16; design chapter "Memory".
 
-mod calls;
+mod change;
 mod dma;
 mod down;
 #[cfg(any(test, feature = "invariants"))]
 pub mod invariants;
-mod plan;
+#[cfg(test)]
+mod sizing;
 mod vm;
 
 use crate::addr::{Ipa, PageRange, Pfn};
@@ -28,15 +29,15 @@ use crate::frames::{DeviceOwner, FrameTable};
 use crate::hw::{MemoryHw, TableMemory};
 use crate::refusal::Refusal;
 use crate::smmu::Smmus;
-use crate::stage2::descriptor::{Attrs, level_pages};
-use crate::stage2::geometry::Geometry;
+use crate::stage2::descriptor::Attrs;
 use crate::stage2::{BlockSize, Stage2};
 use crate::tables::TablePool;
 use crate::transition::{Event, Frame};
 use dma::DeviceTables;
 pub use down::holds_vm_secret;
-pub use plan::Plan;
-pub use vm::{PageCounts, Reclaim, VmMemory};
+#[cfg(test)]
+pub(crate) use sizing::{dma_tables_needed, host_tables_needed};
+pub use vm::{Reclaim, VmMemory};
 
 /// Holds the number of pages that one call may take.
 pub const MAX_PAGES_PER_CALL: u64 = 512;
@@ -127,15 +128,15 @@ pub struct HostMemoryBuilder<'a> {
 
 impl<'a> HostMemoryBuilder<'a> {
     /// Takes a frame table in which every page is EL2's, empty stage-2 tables made with
-    /// [`Emptied::Kept`](crate::stage2::Emptied::Kept), and a pool of at least
-    /// [`host_tables_needed`] tables.
+    /// [`Emptied::Kept`](crate::stage2::Emptied::Kept), and a pool that is
+    /// large enough for all RAM in 4 KiB pages, and devices in the blocks that they are mapped with here.
     pub const fn new(frames: FrameTable<'a>, stage2: Stage2, pool: TablePool) -> Self {
         Self { memory: HostMemory { frames, stage2, pool, devices: None } }
     }
 
     /// Lets the host's devices reach the host's RAM, that which is given from now on. The tables are
     /// empty ones made with [`Emptied::Kept`](crate::stage2::Emptied::Kept), which all `smmus` walk,
-    /// and the pool has at least [`dma_tables_needed`] tables.
+    /// and the pool is large enough for all RAM, and the doorbells, in 4 KiB pages.
     pub const fn guard_dma(&mut self, stage2: Stage2, pool: TablePool, smmus: Smmus) {
         self.memory.devices = Some(DeviceTables { stage2, pool, smmus });
     }
@@ -189,11 +190,13 @@ impl<'a> HostMemory<'a> {
     }
 
     /// Returns the host's stage 2, to look and to load its context.
+    #[cfg(test)]
     pub const fn stage2(&self) -> &Stage2 {
         &self.stage2
     }
 
     /// Returns how many tables the host's pool still has.
+    #[cfg(test)]
     pub const fn free_tables(&self) -> u64 {
         self.pool.free()
     }
@@ -229,49 +232,9 @@ impl<'a> HostMemory<'a> {
 
     /// Applies `event` to every page of `range`, or to none.
     fn apply_all(&mut self, range: PageRange, event: Event) -> Result<(), Refusal> {
-        check_count(range.pages())?;
-        self.frames.check_range(range, |_| Ok(event))?;
+        self.check_records(range, |_| Ok(event))?;
         range.iter().try_for_each(|page| self.frames.apply(page, event).map(|_| ()))
     }
-}
-
-/// Returns how many tables the host's stage 2 can come to need, so that with a pool of this size
-/// (the root is extra) no later change can run out: all RAM in 4 KiB pages, devices in the blocks
-/// that they are mapped with at boot.
-pub fn host_tables_needed(
-    geometry: Geometry,
-    ram: impl Iterator<Item = PageRange>,
-    devices: impl Iterator<Item = PageRange>,
-) -> u64 {
-    let touched = |range: PageRange, level: u8| {
-        let span = level_pages(level);
-        let first = range.start().raw().checked_div(span).unwrap_or(0);
-        let last = range.end().saturating_sub(1).checked_div(span).unwrap_or(0);
-        last.saturating_sub(first).saturating_add(1)
-    };
-    // A table of a level spans one entry of the level above.
-    let level1 = |range| {
-        if geometry.start_level() == 0 { touched(range, 0) } else { 0 }
-    };
-    let in_pages = ram.map(|range| {
-        touched(range, 2).saturating_add(touched(range, 1)).saturating_add(level1(range))
-    });
-    // Blocks fill the middle: only the two ends take smaller tables.
-    let in_blocks = devices.map(|range| {
-        let ends = touched(range, 2).min(2).saturating_add(touched(range, 1).min(2));
-        ends.saturating_add(level1(range))
-    });
-    in_pages.chain(in_blocks).fold(0, u64::saturating_add)
-}
-
-/// Returns how many tables the host's devices need, besides the root: all RAM, and the doorbells, in
-/// 4 KiB pages.
-pub fn dma_tables_needed(
-    geometry: Geometry,
-    ram: impl Iterator<Item = PageRange>,
-    doorbells: impl Iterator<Item = PageRange>,
-) -> u64 {
-    host_tables_needed(geometry, ram.chain(doorbells), core::iter::empty())
 }
 
 /// Refuses a call that takes more pages than it may.

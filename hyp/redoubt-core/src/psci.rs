@@ -10,8 +10,6 @@ pub mod host;
 pub use guest::{GuestPsci, guest_psci};
 pub use host::{Claim, HostPower, HostPsci, host_psci};
 
-pub use crate::vm::BootArguments;
-
 /// Version 1.1.
 pub const VERSION_1_1: u64 = 0x0001_0001;
 
@@ -21,8 +19,6 @@ pub const SUCCESS: u64 = 0;
 pub const NOT_SUPPORTED: u64 = code(-1);
 /// INVALID_PARAMETERS.
 pub const INVALID_PARAMETERS: u64 = code(-2);
-/// DENIED.
-pub const DENIED: u64 = code(-3);
 /// ALREADY_ON.
 pub const ALREADY_ON: u64 = code(-4);
 /// ON_PENDING.

@@ -276,12 +276,13 @@ impl Smmu {
         hw.dsb_sy();
         hw.write32(self.frame, r::CMDQ_PROD, self.produced);
         for _ in 0..POLLS {
-            if hw.read32(self.frame, r::CMDQ_CONS) & PLACE == self.produced {
+            let consumed = hw.read32(self.frame, r::CMDQ_CONS) & PLACE;
+            self.new_errors(hw)?;
+            if consumed == self.produced {
                 self.pending = 0;
                 hw.dsb_sy();
                 return Ok(());
             }
-            self.new_errors(hw)?;
         }
         Err(Unusable::Silent)
     }
@@ -366,6 +367,17 @@ impl Smmus {
             return Some(Event { smmu: number, kind, write, stream, address });
         }
         None
+    }
+
+    /// Stops the machine if an SMMU has lost its settings, as in a suspend of more than a CPU: devices
+    /// may have passed by it.
+    pub fn check(&self, hw: &mut impl MemoryHw) {
+        for smmu in self.list.iter().flatten() {
+            let enabled = hw.read32(smmu.frame, r::CR0.saturating_add(r::TO_ACK));
+            if enabled & smmu.queues != smmu.queues {
+                hw.fail_stop(Breach::DmaUnfinished);
+            }
+        }
     }
 
     /// Makes all transactions of all devices abort, until [`resume`](Self::resume).

@@ -100,10 +100,8 @@ pub enum Emptied {
 /// Says what to invalidate.
 #[derive(Clone, Copy)]
 enum FlushScope {
-    /// One leaf, of this level if it is known.
-    Leaf(Ipa, Option<u8>),
-    /// Each page of a range.
-    Pages(IpaRange, Option<u8>),
+    /// The leaf of each page of a range, of this level if it is known.
+    Leaves(IpaRange, Option<u8>),
     /// All of the context.
     All,
 }
@@ -227,9 +225,12 @@ impl Stage2 {
         let mut last: Option<Ipa> = None;
         for segment in block_segments(ipas, first, largest) {
             let location = self.locate(hw, segment.ipa).ok_or(Refusal::OutOfRange)?;
-            if segment.level == LEAF_LEVEL && location.level == LEAF_LEVEL {
-                self.check_unmapped(hw, &location, segment.pages)?;
-            } else if location.entry != Entry::Invalid || location.level > segment.level {
+            let free = if segment.level == LEAF_LEVEL && location.level == LEAF_LEVEL {
+                all_entries(hw, &location, segment.pages, |raw| raw == 0)
+            } else {
+                location.entry == Entry::Invalid && location.level <= segment.level
+            };
+            if !free {
                 return Err(Refusal::AlreadyMapped);
             }
             // One table for each level that is missing, unless the segment before needed it too.
@@ -277,11 +278,13 @@ impl Stage2 {
     pub fn check_unmap(&self, hw: &mut impl TableMemory, ipas: IpaRange) -> Result<u64, Refusal> {
         let mut tables = 0u64;
         let mut split: Option<Ipa> = None;
+        let is_page = |raw| matches!(decode(LEAF_LEVEL, raw), Entry::Leaf { .. });
         for window in windows(ipas) {
             let location = self.locate(hw, window.ipa).ok_or(Refusal::OutOfRange)?;
             let mapping = mapping_at(&location, window.ipa).ok_or(Refusal::NotMapped)?;
             match mapping.level {
-                LEAF_LEVEL => self.check_mapped(hw, &location, window.pages)?,
+                LEAF_LEVEL if all_entries(hw, &location, window.pages, is_page) => {}
+                LEAF_LEVEL => return Err(Refusal::NotMapped),
                 2 if self.drops_block(window.pages) => {}
                 2 => tables = tables.saturating_add(1),
                 _ => {
@@ -303,19 +306,15 @@ impl Stage2 {
     /// context any more.
     pub fn unmap(&self, hw: &mut impl TableHw, pool: &mut TablePool, ipas: IpaRange) {
         for window in windows(ipas) {
-            let Some(location) = self.locate(hw, window.ipa) else {
+            let location = self.locate(hw, window.ipa);
+            let mapping = location.as_ref().and_then(|location| mapping_at(location, window.ipa));
+            let range = IpaRange::new(window.ipa, window.pages);
+            let (Some(location), Some(mapping), Ok(range)) = (location, mapping, range) else {
                 hw.fail_stop(Breach::TablesDisagree);
             };
-            let Some(mapping) = mapping_at(&location, window.ipa) else {
-                hw.fail_stop(Breach::TablesDisagree);
-            };
-            let Ok(range) = IpaRange::new(window.ipa, window.pages) else {
-                hw.fail_stop(Breach::TablesDisagree);
-            };
-            if mapping.level == LEAF_LEVEL {
-                self.unmap_entries(hw, pool, &location, range);
-            } else if mapping.level == 2 && self.drops_block(window.pages) {
-                self.unmap_block(hw, pool, &location, &mapping);
+            let whole_block = mapping.level == 2 && self.drops_block(window.pages);
+            if mapping.level == LEAF_LEVEL || whole_block {
+                self.unmap_leaves(hw, pool, &location, range);
             } else {
                 self.split_with_hole(hw, pool, &location, &mapping, range);
             }
@@ -403,19 +402,14 @@ impl Stage2 {
         hw.dsb_ishst();
         hw.enter(self.context);
         match scope {
-            FlushScope::Leaf(ipa, level) => {
-                hw.invalidate_ipa(ipa, level);
-                hw.dsb_ish();
-                hw.invalidate_stage1();
-            }
-            FlushScope::Pages(range, level) if range.pages() <= FLUSH_EACH_PAGE_MAX => {
+            FlushScope::Leaves(range, level) if range.pages() <= FLUSH_EACH_PAGE_MAX => {
                 for ipa in range.iter() {
                     hw.invalidate_ipa(ipa, level);
                 }
                 hw.dsb_ish();
                 hw.invalidate_stage1();
             }
-            FlushScope::Pages(..) | FlushScope::All => hw.invalidate_all(),
+            FlushScope::Leaves(..) | FlushScope::All => hw.invalidate_all(),
         }
         hw.dsb_ish();
         hw.isb();
@@ -471,71 +465,28 @@ impl Stage2 {
         slot
     }
 
-    /// Checks that `pages` level-3 entries from `location` on are invalid.
-    fn check_unmapped(
-        &self,
-        hw: &mut impl TableMemory,
-        location: &Location,
-        pages: u64,
-    ) -> Result<(), Refusal> {
-        let [.., slot] = location.path;
-        for index in entry_indices(slot.index, pages) {
-            if hw.read(slot.table, index) != 0 {
-                return Err(Refusal::AlreadyMapped);
-            }
-        }
-        Ok(())
-    }
-
-    /// Checks that `pages` level-3 entries from `location` on are leaves.
-    fn check_mapped(
-        &self,
-        hw: &mut impl TableMemory,
-        location: &Location,
-        pages: u64,
-    ) -> Result<(), Refusal> {
-        let [.., slot] = location.path;
-        for index in entry_indices(slot.index, pages) {
-            match decode(LEAF_LEVEL, hw.read(slot.table, index)) {
-                Entry::Leaf { .. } => {}
-                Entry::Invalid | Entry::Table(_) => return Err(Refusal::NotMapped),
-            }
-        }
-        Ok(())
-    }
-
-    /// Unmaps pages of one level-3 table, and frees tables that become empty where that is asked.
-    fn unmap_entries(
+    /// Unmaps the leaves at `location` that translate `range`: pages of one level-3 table, or a whole
+    /// block. Frees tables that become empty where that is asked.
+    fn unmap_leaves(
         &self,
         hw: &mut impl TableHw,
         pool: &mut TablePool,
         location: &Location,
         range: IpaRange,
     ) {
-        let [.., slot] = location.path;
-        for index in entry_indices(slot.index, range.pages()) {
+        let lowest = location.level;
+        let leaves = if lowest == LEAF_LEVEL { range } else { IpaRange::one(range.start()) };
+        let Some(slot) = location.slot(lowest) else { hw.fail_stop(Breach::TablesDisagree) };
+        for index in entry_indices(slot.index, leaves.pages()) {
             hw.write(slot.table, index, 0);
         }
-        let empty = self.unlink_empty(hw, location, LEAF_LEVEL);
-        let level = if empty == LEAF_LEVEL { Some(LEAF_LEVEL) } else { None };
-        self.flush(hw, FlushScope::Pages(range, level));
-        free_unlinked(hw, pool, location, empty, LEAF_LEVEL);
-    }
-
-    /// Unmaps a whole 2 MiB block.
-    fn unmap_block(
-        &self,
-        hw: &mut impl TableHw,
-        pool: &mut TablePool,
-        location: &Location,
-        mapping: &Mapping,
-    ) {
-        let [_, _, slot, _] = location.path;
-        hw.write(slot.table, slot.index, 0);
-        let empty = self.unlink_empty(hw, location, mapping.level);
-        let level = if empty == mapping.level { Some(mapping.level) } else { None };
-        self.flush(hw, FlushScope::Leaf(mapping.ipa, level));
-        free_unlinked(hw, pool, location, empty, mapping.level);
+        let linked = self.unlink_empty(hw, location, lowest);
+        self.flush(hw, FlushScope::Leaves(leaves, (linked == lowest).then_some(lowest)));
+        for level in linked.saturating_add(1)..=lowest {
+            if let Some(slot) = location.slot(level) {
+                pool.push(hw, slot.table.pfn());
+            }
+        }
     }
 
     /// Unlinks the table of `level` on the path if it is empty, then the one above, and so on.
@@ -607,7 +558,7 @@ impl Stage2 {
             child = encode_table(table);
         }
         hw.write(slot.table, slot.index, 0);
-        self.flush(hw, FlushScope::Leaf(mapping.ipa, Some(mapping.level)));
+        self.flush(hw, FlushScope::Leaves(IpaRange::one(mapping.ipa), Some(mapping.level)));
         hw.write(slot.table, slot.index, child);
         hw.dsb_ishst();
     }
@@ -621,25 +572,21 @@ fn take_table(hw: &mut impl TableHw, pool: &mut TablePool) -> Pa {
     }
 }
 
-/// Frees the tables on the path below level `linked`, down to level `lowest`.
-fn free_unlinked(
-    hw: &mut impl TableHw,
-    pool: &mut TablePool,
-    location: &Location,
-    linked: u8,
-    lowest: u8,
-) {
-    for level in linked.saturating_add(1)..=lowest {
-        if let Some(slot) = location.slot(level) {
-            pool.push(hw, slot.table.pfn());
-        }
-    }
-}
-
 /// Returns the index of `ipa` in a table of `level` below the start level.
 fn table_index(ipa: Ipa, level: u8) -> usize {
     let index = ipa.raw().checked_shr(level_shift(level)).unwrap_or(0) & INDEX_MASK;
     index as usize
+}
+
+/// Tells whether `is_right` holds for `pages` level-3 descriptors from `location` on.
+fn all_entries(
+    hw: &mut impl TableMemory,
+    location: &Location,
+    pages: u64,
+    is_right: impl Fn(u64) -> bool,
+) -> bool {
+    let [.., slot] = location.path;
+    entry_indices(slot.index, pages).all(|index| is_right(hw.read(slot.table, index)))
 }
 
 /// Lists `pages` indices from `first` on, none beyond the table.

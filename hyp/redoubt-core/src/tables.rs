@@ -22,22 +22,14 @@ pub struct TablePool {
     fresh: Option<PageRange>,
 }
 
-impl Default for TablePool {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 impl TablePool {
-    /// Makes an empty pool.
-    pub const fn new() -> Self {
-        Self { head: None, linked: 0, fresh: None }
-    }
+    /// Holds no table.
+    pub const EMPTY: Self = Self { head: None, linked: 0, fresh: None };
 
     /// Makes a pool of a whole range of EL2's pages, none of which needs to be zeroed or touched
     /// before it is used.
     pub const fn from_range(range: PageRange) -> Self {
-        Self { head: None, linked: 0, fresh: Some(range) }
+        Self { fresh: Some(range), ..Self::EMPTY }
     }
 
     /// Returns how many tables the pool can still hand out.

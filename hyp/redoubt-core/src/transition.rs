@@ -123,6 +123,7 @@ impl Frame {
     }
 
     /// Tells which VM sees the page, and where.
+    #[cfg(any(test, feature = "invariants"))]
     pub const fn vm_access(self) -> Option<(VmSlot, Ipa)> {
         match self.state {
             State::HostShared { vm, ipa } | State::Vm { vm, ipa } | State::VmShared { vm, ipa } => {
@@ -215,9 +216,9 @@ pub enum Event {
 /// Decides what `event` makes of a page in `frame`.
 pub const fn transition(frame: Frame, event: Event) -> Result<Frame, Refusal> {
     match event {
-        Event::BootGiveHost => from_hyp(frame),
+        Event::BootGiveHost => hyp_gives(frame, false),
         Event::HostDonateHyp => host_gives(frame, State::HypLoan),
-        Event::HypReturnHost => hyp_returns(frame),
+        Event::HypReturnHost => hyp_gives(frame, true),
         Event::HostDonateVm { vm, ipa } => host_gives(frame, State::Vm { vm, ipa }),
         Event::HostDonateMeta { vm, kind } => host_gives(frame, State::VmMeta { vm, kind }),
         Event::HostShareVm { vm, ipa } => host_lends(frame, vm, ipa),
@@ -227,17 +228,34 @@ pub const fn transition(frame: Frame, event: Event) -> Result<Frame, Refusal> {
         Event::VmRelinquish { vm } => vm_relinquishes(frame, vm),
         Event::ReclaimMemory { vm } => reclaim_memory(frame, vm),
         Event::ReturnMeta { vm, kind } => return_meta(frame, vm, kind),
-        Event::Pin => pin(frame),
-        Event::Unpin => unpin(frame),
+        Event::Pin => set_pins(frame, frame.pins.checked_add(1), Refusal::PinOverflow),
+        Event::Unpin => set_pins(frame, frame.pins.checked_sub(1), Refusal::NotPinned),
     }
 }
 
-const fn from_hyp(frame: Frame) -> Result<Frame, Refusal> {
+/// EL2 gives away its own pages at boot, and later only those that the host had lent to it.
+const fn hyp_gives(frame: Frame, lent: bool) -> Result<Frame, Refusal> {
+    match (frame.state, lent) {
+        (State::Hyp, false) | (State::HypLoan, true) => Ok(Frame::new(State::Host)),
+        (State::Hyp, true) | (State::HypLoan, false) => Err(Refusal::NotOwner),
+        (
+            State::Host
+            | State::HostShared { .. }
+            | State::Vm { .. }
+            | State::VmShared { .. }
+            | State::VmMeta { .. },
+            _,
+        ) => Err(Refusal::NotOwner),
+    }
+}
+
+/// Refuses what is not the host's alone.
+const fn check_host(frame: Frame) -> Result<(), Refusal> {
     match frame.state {
-        State::Hyp => Ok(Frame::new(State::Host)),
-        State::HypLoan
-        | State::Host
-        | State::HostShared { .. }
+        State::Host => Ok(()),
+        State::HostShared { .. } => Err(Refusal::Shared),
+        State::Hyp
+        | State::HypLoan
         | State::Vm { .. }
         | State::VmShared { .. }
         | State::VmMeta { .. } => Err(Refusal::NotOwner),
@@ -246,185 +264,123 @@ const fn from_hyp(frame: Frame) -> Result<Frame, Refusal> {
 
 /// The host may give away only what is its own alone and not in use.
 const fn host_gives(frame: Frame, next: State) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::Host if frame.pins == 0 => Ok(Frame::new(next)),
-        State::Host => Err(Refusal::Pinned),
-        State::HostShared { .. } => Err(Refusal::Shared),
-        State::Hyp
-        | State::HypLoan
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
-    }
-}
-
-const fn hyp_returns(frame: Frame) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::HypLoan => Ok(Frame::new(State::Host)),
-        State::Hyp
-        | State::Host
-        | State::HostShared { .. }
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+    match check_host(frame) {
+        Ok(()) if frame.pins == 0 => Ok(Frame::new(next)),
+        Ok(()) => Err(Refusal::Pinned),
+        Err(refusal) => Err(refusal),
     }
 }
 
 /// A loan leaves the host's access and ownership as they are, so pins do not stand in its way; a
 /// second borrower does.
 const fn host_lends(frame: Frame, vm: VmSlot, ipa: Ipa) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::Host => Ok(Frame { state: State::HostShared { vm, ipa }, pins: frame.pins }),
-        State::HostShared { .. } => Err(Refusal::Shared),
-        State::Hyp
-        | State::HypLoan
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+    match check_host(frame) {
+        Ok(()) => Ok(Frame { state: State::HostShared { vm, ipa }, pins: frame.pins }),
+        Err(refusal) => Err(refusal),
     }
 }
 
 const fn host_ends_loan(frame: Frame, vm: VmSlot) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::HostShared { vm: borrower, .. } if same(borrower, vm) => {
-            Ok(Frame { state: State::Host, pins: frame.pins })
-        }
+    match Standing::of(frame.state, vm) {
+        Standing::Borrowed => Ok(Frame { state: State::Host, pins: frame.pins }),
         // Lent, but to another VM than the caller says: it is not this VM's loan.
-        State::HostShared { .. } | State::Host => Err(Refusal::NotShared),
-        State::Hyp
-        | State::HypLoan
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+        Standing::Foreign if matches!(frame.host_access(), HostAccess::Owned) => {
+            Err(Refusal::NotShared)
+        }
+        Standing::Owned(_) | Standing::Lent(_) | Standing::Meta(_) | Standing::Foreign => {
+            Err(Refusal::NotOwner)
+        }
+    }
+}
+
+/// What a page is to one VM.
+enum Standing {
+    /// Its memory, which nobody else can reach.
+    Owned(Ipa),
+    /// Its memory, lent to the host.
+    Lent(Ipa),
+    /// The host's, lent to it.
+    Borrowed,
+    /// Metadata about it.
+    Meta(MetaKind),
+    /// Nothing.
+    Foreign,
+}
+
+impl Standing {
+    const fn of(state: State, vm: VmSlot) -> Self {
+        match state {
+            State::Vm { vm: owner, ipa } if same(owner, vm) => Self::Owned(ipa),
+            State::VmShared { vm: owner, ipa } if same(owner, vm) => Self::Lent(ipa),
+            State::HostShared { vm: borrower, .. } if same(borrower, vm) => Self::Borrowed,
+            State::VmMeta { vm: subject, kind } if same(subject, vm) => Self::Meta(kind),
+            State::Hyp
+            | State::HypLoan
+            | State::Host
+            | State::HostShared { .. }
+            | State::Vm { .. }
+            | State::VmShared { .. }
+            | State::VmMeta { .. } => Self::Foreign,
+        }
     }
 }
 
 const fn vm_lends(frame: Frame, vm: VmSlot) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::Vm { vm: owner, ipa } if same(owner, vm) => {
-            Ok(Frame::new(State::VmShared { vm, ipa }))
-        }
-        State::VmShared { vm: owner, .. } if same(owner, vm) => Err(Refusal::Shared),
-        State::VmMeta { vm: owner, .. } if same(owner, vm) => Err(Refusal::WrongKind),
-        State::Hyp
-        | State::HypLoan
-        | State::Host
-        | State::HostShared { .. }
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+    match Standing::of(frame.state, vm) {
+        Standing::Owned(ipa) => Ok(Frame::new(State::VmShared { vm, ipa })),
+        Standing::Lent(_) => Err(Refusal::Shared),
+        Standing::Meta(_) => Err(Refusal::WrongKind),
+        Standing::Borrowed | Standing::Foreign => Err(Refusal::NotOwner),
     }
 }
 
 const fn vm_ends_loan(frame: Frame, vm: VmSlot) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::VmShared { vm: owner, ipa } if same(owner, vm) => {
-            if frame.pins == 0 {
-                Ok(Frame::new(State::Vm { vm, ipa }))
-            } else {
-                Err(Refusal::Pinned)
-            }
-        }
-        State::Vm { vm: owner, .. } if same(owner, vm) => Err(Refusal::NotShared),
-        State::VmMeta { vm: owner, .. } if same(owner, vm) => Err(Refusal::WrongKind),
-        State::Hyp
-        | State::HypLoan
-        | State::Host
-        | State::HostShared { .. }
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+    match Standing::of(frame.state, vm) {
+        Standing::Lent(ipa) if frame.pins == 0 => Ok(Frame::new(State::Vm { vm, ipa })),
+        Standing::Lent(_) => Err(Refusal::Pinned),
+        Standing::Owned(_) => Err(Refusal::NotShared),
+        Standing::Meta(_) => Err(Refusal::WrongKind),
+        Standing::Borrowed | Standing::Foreign => Err(Refusal::NotOwner),
     }
 }
 
 const fn vm_relinquishes(frame: Frame, vm: VmSlot) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::Vm { vm: owner, .. } if same(owner, vm) => Ok(Frame::new(State::Host)),
-        State::VmShared { vm: owner, .. } if same(owner, vm) => Err(Refusal::Shared),
-        State::VmMeta { vm: owner, .. } if same(owner, vm) => Err(Refusal::WrongKind),
-        State::Hyp
-        | State::HypLoan
-        | State::Host
-        | State::HostShared { .. }
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+    match Standing::of(frame.state, vm) {
+        Standing::Owned(_) => Ok(Frame::new(State::Host)),
+        Standing::Lent(_) => Err(Refusal::Shared),
+        Standing::Meta(_) => Err(Refusal::WrongKind),
+        Standing::Borrowed | Standing::Foreign => Err(Refusal::NotOwner),
     }
 }
 
 /// What the dying VM owned becomes the host's; what it borrowed stays the host's, with its pins.
 const fn reclaim_memory(frame: Frame, vm: VmSlot) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::Vm { vm: owner, .. } if same(owner, vm) => Ok(Frame::new(State::Host)),
-        State::VmShared { vm: owner, .. } if same(owner, vm) => {
-            if frame.pins == 0 {
-                Ok(Frame::new(State::Host))
-            } else {
-                Err(Refusal::Pinned)
-            }
-        }
-        State::HostShared { vm: borrower, .. } if same(borrower, vm) => {
-            Ok(Frame { state: State::Host, pins: frame.pins })
-        }
-        State::VmMeta { vm: owner, .. } if same(owner, vm) => Err(Refusal::WrongKind),
-        State::Hyp
-        | State::HypLoan
-        | State::Host
-        | State::HostShared { .. }
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+    match Standing::of(frame.state, vm) {
+        Standing::Lent(_) if frame.pins != 0 => Err(Refusal::Pinned),
+        Standing::Owned(_) | Standing::Lent(_) => Ok(Frame::new(State::Host)),
+        Standing::Borrowed => Ok(Frame { state: State::Host, pins: frame.pins }),
+        Standing::Meta(_) => Err(Refusal::WrongKind),
+        Standing::Foreign => Err(Refusal::NotOwner),
     }
 }
 
 const fn return_meta(frame: Frame, vm: VmSlot, kind: MetaKind) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::VmMeta { vm: owner, kind: kept } if same(owner, vm) => match (kept, kind) {
-            (MetaKind::Table, MetaKind::Table) | (MetaKind::State, MetaKind::State) => {
-                Ok(Frame::new(State::Host))
-            }
-            (MetaKind::Table, MetaKind::State) | (MetaKind::State, MetaKind::Table) => {
-                Err(Refusal::WrongKind)
-            }
-        },
-        State::Vm { vm: owner, .. } | State::VmShared { vm: owner, .. } if same(owner, vm) => {
-            Err(Refusal::WrongKind)
-        }
-        State::Hyp
-        | State::HypLoan
-        | State::Host
-        | State::HostShared { .. }
-        | State::Vm { .. }
-        | State::VmShared { .. }
-        | State::VmMeta { .. } => Err(Refusal::NotOwner),
+    match (Standing::of(frame.state, vm), kind) {
+        (Standing::Meta(MetaKind::Table), MetaKind::Table)
+        | (Standing::Meta(MetaKind::State), MetaKind::State) => Ok(Frame::new(State::Host)),
+        (Standing::Meta(_) | Standing::Owned(_) | Standing::Lent(_), _) => Err(Refusal::WrongKind),
+        (Standing::Borrowed | Standing::Foreign, _) => Err(Refusal::NotOwner),
     }
 }
 
-const fn pin(frame: Frame) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::Host | State::HostShared { .. } | State::VmShared { .. } => {
-            match frame.pins.checked_add(1) {
-                Some(pins) => Ok(Frame { state: frame.state, pins }),
-                None => Err(Refusal::PinOverflow),
-            }
+/// Sets the number of pins of a page that the host can reach; `refusal` when there is no such number.
+const fn set_pins(frame: Frame, pins: Option<u16>, refusal: Refusal) -> Result<Frame, Refusal> {
+    match (frame.host_access(), pins) {
+        (HostAccess::Owned | HostAccess::Borrowed, Some(pins)) => {
+            Ok(Frame { state: frame.state, pins })
         }
-        State::Hyp | State::HypLoan | State::Vm { .. } | State::VmMeta { .. } => {
-            Err(Refusal::NotOwner)
-        }
-    }
-}
-
-const fn unpin(frame: Frame) -> Result<Frame, Refusal> {
-    match frame.state {
-        State::Host | State::HostShared { .. } | State::VmShared { .. } => {
-            match frame.pins.checked_sub(1) {
-                Some(pins) => Ok(Frame { state: frame.state, pins }),
-                None => Err(Refusal::NotPinned),
-            }
-        }
-        State::Hyp | State::HypLoan | State::Vm { .. } | State::VmMeta { .. } => {
-            Err(Refusal::NotOwner)
-        }
+        (HostAccess::Owned | HostAccess::Borrowed, None) => Err(refusal),
+        (HostAccess::None, _) => Err(Refusal::NotOwner),
     }
 }
 

@@ -56,6 +56,12 @@ pub struct VmConfig {
 }
 
 impl VmConfig {
+    /// Tells whether the VM is to be protected.
+    #[must_use]
+    pub const fn is_protected(&self) -> bool {
+        self.protected
+    }
+
     /// Checks the arguments of VM_CREATE.
     ///
     /// # Errors

@@ -20,13 +20,15 @@ use redoubt_boot::fdt::Fdt;
 use redoubt_boot::host_fdt::{self, HostView};
 use redoubt_boot::layout::{self as plan, Budget, Demand, Layout};
 use redoubt_boot::machine::{MPIDR_AFFINITY_MASK, MachineInfo};
+use redoubt_boot::unguarded::Unguarded;
 use redoubt_boot::{BootError, PAGE_SIZE, PhysRange};
 use redoubt_core::addr::{HypVa, Pa, PageRange};
 use redoubt_core::cpu::{CpuIndex, CpuTable};
-use redoubt_core::frames::{DeviceOwner, FrameEntry, FrameTable};
+use redoubt_core::frames::{DeviceMap, DeviceOwner, FrameEntry, FrameTable};
 use redoubt_core::hw::{Stage2Context, TableMemory};
 use redoubt_core::memory::HostMemoryBuilder;
 use redoubt_core::refusal::Refusal;
+use redoubt_core::smmu::Smmus;
 use redoubt_core::stage1::{self, HypAttrs, MAIR_EL2, Stage1};
 use redoubt_core::stage2::geometry::{Concatenation, Geometry};
 use redoubt_core::stage2::{Emptied, Stage2};
@@ -36,8 +38,8 @@ use redoubt_core::vgic::VgicHardware;
 
 use crate::arch::{self, sysreg};
 use crate::layout::{
-    BOOT_VA, CONSOLE_VA, FIXMAP_VA, IMAGE_VA, LINEAR_VA, PERCPU_BYTES, PERCPU_PHYSICAL_BYTES,
-    STACK_BYTES, WINDOWS,
+    BOOT_VA, CONSOLE_VA, FIXMAP_PAGES, FIXMAP_VA, IMAGE_VA, LINEAR_VA, PERCPU_BYTES,
+    PERCPU_PHYSICAL_BYTES, STACK_BYTES,
 };
 use crate::memory::{HOST, Hw, LINEAR, Linear};
 use crate::percpu::{self, CpuBoot, PerCpu};
@@ -45,7 +47,7 @@ use crate::psci::{self, CPUS, IMAGE_PA};
 use crate::sync::{BootCell, Lock};
 use crate::traps::{HOST_STAGE2, HostStage2};
 use crate::vm::{GUEST_IDS, HARDWARE_IDS};
-use crate::{console, cpu, fatal, guest, layout, window};
+use crate::{console, cpu, dma, fatal, guest, layout, window};
 
 /// Tables for EL2's own map beyond what the budget knows of: windows, stacks, boot mappings.
 const SPARE_STAGE1_TABLES: u64 = 48;
@@ -53,6 +55,8 @@ const SPARE_STAGE1_TABLES: u64 = 48;
 const SPARE_STAGE2_TABLES: u64 = 32;
 /// The page that tells the next boot of the ownership table.
 const RECORD_TABLES: u64 = 1;
+/// All of these.
+const SPARE_TABLES: u64 = SPARE_STAGE1_TABLES + SPARE_STAGE2_TABLES + RECORD_TABLES;
 
 /// Where the loader's FDT is mapped while booting.
 const FDT_VA: u64 = BOOT_VA;
@@ -92,6 +96,8 @@ struct Region {
     record: u64,
     /// The ownership table.
     ownership: u64,
+    /// Tables that SMMUs walk, then their queues and stream tables.
+    dma: u64,
     /// The host's translation tables, up to the end.
     stage2: u64,
     /// The end.
@@ -107,8 +113,9 @@ impl Region {
         let tables = budget.stage1_tables.saturating_add(SPARE_STAGE1_TABLES);
         let record = stage1.saturating_add(tables.saturating_mul(PAGE_SIZE));
         let ownership = record.saturating_add(PAGE_SIZE);
-        let stage2 = ownership.saturating_add(budget.ownership_bytes);
-        Self { image, per_cpu, stage1, record, ownership, stage2, end: hyp.end() }
+        let dma = ownership.saturating_add(budget.ownership_bytes);
+        let stage2 = dma.saturating_add(dma_table_bytes(budget)).saturating_add(budget.extra_bytes);
+        Self { image, per_cpu, stage1, record, ownership, dma, stage2, end: hyp.end() }
     }
 
     /// Stack and data of a CPU.
@@ -133,17 +140,16 @@ fn refuse(error: &BootError) -> ! {
     fatal::refuse(|line| line.described(|put| error.describe(put)))
 }
 
-/// Stops: the boot's own sums were wrong.
-fn refuse_memory(what: &str, refusal: Refusal) -> ! {
-    fatal::refuse(|line| line.text(what).text(", refusal ").decimal(refusal as u64))
+/// Returns what a step has made, or stops: the boot's own sums were wrong.
+fn require<T>(what: &str, result: Result<T, Refusal>) -> T {
+    result.unwrap_or_else(|refusal| {
+        fatal::refuse(|line| line.text(what).text(", refusal ").decimal(refusal as u64))
+    })
 }
 
 /// A physical address from a sum that cannot leave the address space.
 fn pa(address: u64) -> Pa {
-    match Pa::new(address) {
-        Some(address) => address,
-        None => fatal::refuse(|line| line.text("bad address ").hex(address)),
-    }
+    Pa::new(address).unwrap_or_else(|| fatal::refuse(|line| line.text("bad address ").hex(address)))
 }
 
 /// A range of pages.
@@ -152,6 +158,16 @@ fn pages(start: u64, bytes: u64) -> PageRange {
         Ok(range) => range,
         Err(_) => fatal::refuse(|line| line.text("bad range ").hex(start).text(" + ").hex(bytes)),
     }
+}
+
+/// Bytes of the tables that SMMUs walk.
+fn dma_table_bytes(budget: &Budget) -> u64 {
+    budget.dma_tables.saturating_mul(PAGE_SIZE)
+}
+
+/// Bytes of EL2's region.
+pub fn region_bytes() -> u64 {
+    FACTS.get().layout.hyp.size()
 }
 
 /// Physical address of a CPU's data.
@@ -177,15 +193,10 @@ extern "C" fn early_main(fdt: u64, image: u64, level: u64, started: u64) -> ! {
     if sysreg::read_hcr_el2() & 1 << 34 != 0 {
         fatal::refuse(|line| line.text("this CPU cannot leave HCR_EL2.E2H clear"));
     }
-    let bundle = match BundleHeader::parse(&layout::headers()) {
-        Ok(bundle) => bundle,
-        Err(error) => refuse(&error.into()),
-    };
+    let bundle =
+        BundleHeader::parse(&layout::headers()).unwrap_or_else(|error| refuse(&error.into()));
     let tree = map.fdt(fdt);
-    let machine = match MachineInfo::from_fdt(&tree) {
-        Ok(machine) => machine,
-        Err(error) => refuse(&error),
-    };
+    let machine = MachineInfo::from_fdt(&tree).unwrap_or_else(|error| refuse(&error));
     if machine.psci.is_some() {
         arch::set_firmware();
     }
@@ -195,6 +206,10 @@ extern "C" fn early_main(fdt: u64, image: u64, level: u64, started: u64) -> ! {
     let line = console::line();
     drop(line.text("starting at EL2, loaded at ").hex(image).text(", FDT at ").hex(fdt));
 
+    dma::close(&machine, |va, registers| map.device(va, registers));
+    // Registers that are withdrawn cut blocks at both ends: of a redistributor, in two places.
+    let withdrawn = machine.its.len().saturating_add(machine.smmus.len());
+    let withdrawn = withdrawn.saturating_add(machine.cpus.len().saturating_mul(2)) as u64;
     let budget = plan::budget(&Demand {
         memory: machine.memory.as_slice(),
         devices: machine.devices.as_slice(),
@@ -202,12 +217,11 @@ extern "C" fn early_main(fdt: u64, image: u64, level: u64, started: u64) -> ! {
         image_bytes: layout::image_size(),
         per_cpu_bytes: PERCPU_PHYSICAL_BYTES,
         page_record_bytes: size_of::<FrameEntry>() as u64,
-        spare_tables: SPARE_STAGE1_TABLES + SPARE_STAGE2_TABLES + RECORD_TABLES,
-    });
-    let budget = match budget {
-        Ok(budget) => budget,
-        Err(error) => refuse(&error),
-    };
+        dma_doorbells: (!machine.smmus.is_empty()).then_some(machine.its.len() as u64),
+        extra_bytes: dma::pages_needed(&machine).saturating_mul(PAGE_SIZE),
+        spare_tables: SPARE_TABLES.saturating_add(withdrawn.saturating_mul(2)),
+    })
+    .unwrap_or_else(|error| refuse(&error));
     let inputs = plan::Inputs {
         load_base: image,
         bundle,
@@ -216,14 +230,13 @@ extern "C" fn early_main(fdt: u64, image: u64, level: u64, started: u64) -> ! {
         hyp_region_size: budget.total_bytes,
         host_fdt_size: host_fdt::max_size(&tree),
     };
-    let layout = match plan::plan(&machine, &inputs) {
-        Ok(layout) => layout,
-        Err(error) => refuse(&error),
-    };
+    let layout = plan::plan(&machine, &inputs).unwrap_or_else(|error| refuse(&error));
     let region = Region::new(&layout.hyp, &budget);
     map.region(&layout.hyp);
     let tables = build_tables(&machine, &layout, &region);
-    let boot = boot_block(&tables, 0, boot_main as *const () as u64);
+    // Booting takes more stack than anything later: the early one goes on being used, in its new place.
+    let stack = IMAGE_VA.saturating_add(layout::boot_stack_offset());
+    let boot = CpuBoot { stack, ..boot_block(&tables, 0, boot_main as *const () as u64) };
     // The boot CPU uses the data of CPU 0 until it knows which CPU it is.
     let offset = STACK_BYTES.saturating_add(core::mem::offset_of!(PerCpu, boot) as u64);
     let block = region.per_cpu.saturating_add(offset);
@@ -248,10 +261,10 @@ fn build_tables(machine: &MachineInfo, layout: &Layout, region: &Region) -> Stag
     };
     let tables = Stage1::new(root);
     let mut map = |va: u64, physical: u64, bytes: u64, attrs| {
-        let result = tables.map(&mut hw, &mut pool, HypVa::new(va), pages(physical, bytes), attrs);
-        if let Err(refusal) = result {
-            refuse_memory("EL2's tables", refusal);
-        }
+        require(
+            "EL2's tables",
+            tables.map(&mut hw, &mut pool, HypVa::new(va), pages(physical, bytes), attrs),
+        );
     };
     let (text, constants) = (layout::text_end(), layout::rodata_end());
     let idmap = region.image.saturating_add(layout::idmap_offset());
@@ -276,10 +289,10 @@ fn build_tables(machine: &MachineInfo, layout: &Layout, region: &Region) -> Stag
     let fdt = layout.fdt.page_outward();
     map(FDT_VA, fdt.start(), fdt.size(), HypAttrs::Constants);
     map(HOST_FDT_VA, layout.host_fdt.start(), layout.host_fdt.size(), HypAttrs::Data);
-    let windows = WINDOWS.saturating_mul(machine.cpus.len() as u64);
-    if let Err(refusal) = tables.reserve(&mut hw, &mut pool, HypVa::new(FIXMAP_VA), windows) {
-        refuse_memory("EL2's windows", refusal);
-    }
+    require(
+        "EL2's windows",
+        tables.reserve(&mut hw, &mut pool, HypVa::new(FIXMAP_VA), FIXMAP_PAGES),
+    );
     tables
 }
 
@@ -410,21 +423,23 @@ fn own_memory(facts: &Facts, region: &Region) {
     remanence::leave_record(facts, region, records);
     let mut frames = FrameTable::new(entries);
     for range in facts.machine.memory.as_slice() {
-        if let Err(refusal) = frames.add_region(pages(range.start(), range.size())) {
-            refuse_memory("RAM", refusal);
-        }
+        require("RAM", frames.add_region(pages(range.start(), range.size())));
     }
     for range in facts.machine.devices.as_slice() {
         let range = pages(range.start(), range.size());
-        if let Err(refusal) = frames.devices.insert(range, DeviceOwner::Host) {
-            refuse_memory("devices", refusal);
-        }
+        require("devices", frames.devices.insert(range, DeviceOwner::Host));
     }
-    let geometry = Geometry::new(cpu::pa_bits(), cpu::pa_bits(), Concatenation::Avoid);
-    let geometry = match geometry {
-        Ok(geometry) => geometry,
-        Err(refusal) => refuse_memory("the host's address space", refusal),
-    };
+    let guard = guard_devices(facts, region, &mut frames.devices);
+    if let Err(unguarded) = &guard {
+        let line = console::line().text("no protected VMs: ");
+        drop(line.described(|put| unguarded.describe(put)));
+    }
+    dma::UNGUARDED.set(guard.as_ref().err().copied());
+    dma::TABLE_BYTES.set(if let Ok(Some(_)) = guard { dma_table_bytes(&facts.budget) } else { 0 });
+    let geometry = require(
+        "the host's address space",
+        Geometry::new(cpu::pa_bits(), cpu::pa_bits(), Concatenation::Avoid),
+    );
     let mut hw = Hw::new();
     let root_bytes = geometry.root_pages().saturating_mul(PAGE_SIZE);
     let root = align_up(region.stage2, root_bytes);
@@ -432,25 +447,56 @@ fn own_memory(facts: &Facts, region: &Region) {
         hw.zero(page.base());
     }
     let context = Stage2Context { vmid: 0, root: pa(root) };
-    let stage2 = match Stage2::new(context, geometry, Emptied::Kept) {
-        Ok(stage2) => stage2,
-        Err(refusal) => refuse_memory("the host's stage 2", refusal),
-    };
+    let stage2 = require("the host's stage 2", Stage2::new(context, geometry, Emptied::Kept));
     HOST_STAGE2.set(HostStage2 { context, vtcr: geometry.vtcr(cpu::pa_range(), false) });
     let first = root.saturating_add(root_bytes);
     let pool = TablePool::from_range(pages(first, distance(first, region.end)));
     let mut builder = HostMemoryBuilder::new(frames, stage2, pool);
+    if let Ok(Some((stage2, pool, smmus))) = guard {
+        builder.guard_dma(stage2, pool, smmus);
+        for its in facts.machine.its.iter() {
+            let page = pa(its.start().saturating_add(dma::DOORBELL)).pfn();
+            require("the tables of devices", builder.allow_doorbell(&mut hw, page));
+        }
+    }
     for range in facts.machine.memory.as_slice() {
         for_each_part(facts, range, |part| {
-            if let Err(refusal) = builder.give_ram(&mut hw, pages(part.start(), part.size())) {
-                refuse_memory("the host's memory", refusal);
-            }
+            require(
+                "the host's memory",
+                builder.give_ram(&mut hw, pages(part.start(), part.size())),
+            );
         });
     }
-    match builder.finish(&mut hw) {
-        Ok(host) => HOST.set(Lock::new(host)),
-        Err(refusal) => refuse_memory("the host's devices", refusal),
-    };
+    HOST.set(Lock::new(require("the host's devices", builder.finish(&mut hw))));
+}
+
+/// Closes every way on which a device could reach memory that is not the host's. Returns the SMMUs and the
+/// tables that they walk, still empty; none on a machine without devices that reach memory.
+fn guard_devices(
+    facts: &Facts,
+    region: &Region,
+    devices: &mut DeviceMap,
+) -> Result<Option<(Stage2, TablePool, Smmus)>, Unguarded> {
+    let machine = &facts.machine;
+    let table_bytes = dma_table_bytes(&facts.budget);
+    let mut memory = dma::Pages(region.dma.saturating_add(table_bytes));
+    let inventory = dma::take_inventory(machine);
+    let gic = dma::guard_gic(machine, devices, &mut memory);
+    if let Some(unguarded) = inventory.or(gic.err()) {
+        return Err(unguarded);
+    }
+    if machine.smmus.is_empty() {
+        return Ok(None);
+    }
+    let mut hw = Hw::new();
+    let mut pool = TablePool::from_range(pages(region.dma, table_bytes));
+    let context = pool.pop(&mut hw).map(|root| Stage2Context { vmid: 0, root });
+    let stage2 = context
+        .ok_or(Refusal::NoTables)
+        .and_then(|context| Stage2::new(context, dma::geometry(machine)?, Emptied::Kept));
+    let stage2 = require("the tables of devices", stage2);
+    let smmus = dma::start_smmus(machine, &stage2, devices, &mut memory)?;
+    Ok(Some((stage2, pool, smmus)))
 }
 
 /// Calls `give` for each part of a range of RAM that is the host's: neither EL2's, nor such that nobody
@@ -485,8 +531,12 @@ fn write_host_fdt(facts: &Facts) -> u64 {
     let size = facts.layout.host_fdt.size() as usize;
     // SAFETY: build_tables mapped the buffer here; the layout keeps it apart from everything else.
     let out = unsafe { core::slice::from_raw_parts_mut(out, size) };
-    let view =
-        HostView { machine: &facts.machine, hyp: facts.layout.hyp, abi_version: ABI_VERSION };
+    let view = HostView {
+        machine: &facts.machine,
+        hyp: facts.layout.hyp,
+        abi_version: ABI_VERSION,
+        guarded: dma::UNGUARDED.get().is_none(),
+    };
     let written = Fdt::new(source)
         .map_err(BootError::from)
         .and_then(|tree| host_fdt::write(&tree, &view, out));
@@ -504,8 +554,9 @@ fn unmap_boot(facts: &Facts) {
     let fdt = facts.layout.fdt.page_outward();
     let mut hw = Hw::new();
     for (va, bytes) in [(FDT_VA, fdt.size()), (HOST_FDT_VA, facts.layout.host_fdt.size())] {
-        if let Err(refusal) = facts.tables.unmap(&mut hw, HypVa::new(va), bytes / PAGE_SIZE) {
-            refuse_memory("unmapping the FDT", refusal);
-        }
+        require(
+            "unmapping the FDT",
+            facts.tables.unmap(&mut hw, HypVa::new(va), bytes / PAGE_SIZE),
+        );
     }
 }

@@ -4,13 +4,14 @@
 
 use redoubt_abi::Status;
 use redoubt_abi::call::Counter;
-use redoubt_core::exit::{self, HostAbort, HostAccess, HostDecision, Syndrome, Trap};
+use redoubt_core::addr::PAGE_SIZE;
+use redoubt_core::exit::{self, Abort, HostAccess, HostDecision, Syndrome};
 use redoubt_core::inject::{self, El1Exception, EntryFeatures, ExceptionSource};
 use redoubt_core::memory::{Access, HostFault};
 
 use crate::arch::{self, sysreg};
 use crate::memory::{self, Hw};
-use crate::{fatal, hypercall, percpu, psci};
+use crate::{dma, hypercall, percpu, psci};
 
 /// General-purpose registers of the host, as vectors.S stores them.
 #[derive(Debug)]
@@ -69,10 +70,21 @@ fn inject(exception: &El1Exception) {
 
 /// A stage-2 abort of the host: another CPU may have changed the table between the fault and now;
 /// if the access is still refused, the host gets an exception.
-fn resolve(abort: &HostAbort, syndrome: &Syndrome) {
+fn resolve(abort: &Abort, syndrome: &Syndrome, registers: &mut HostRegisters) {
     percpu::count(Counter::HostAbort);
     let access = Access::of(abort.fetch, abort.write);
     let address = exit::ipa_from_hpfar(syndrome);
+    if let (Some(mmio), true) = (abort.access, abort.long) {
+        let register = registers.x.get_mut(usize::from(mmio.register));
+        let stored = abort.write.then(|| mmio.stored(register.as_deref().copied().unwrap_or(0)));
+        if let Some(data) = dma::emulate(address | (syndrome.far % PAGE_SIZE), &mmio, stored) {
+            skip_instruction();
+            if let (Some(register), false) = (register, abort.write) {
+                *register = mmio.loaded(data);
+            }
+            return;
+        }
+    }
     match memory::host().fault(&mut Hw::new(), address, access) {
         HostFault::Retry => return,
         HostFault::Inject => {}
@@ -101,8 +113,7 @@ extern "C" fn handle_host_sync(registers: &mut HostRegisters) {
         far: sysreg::read_far_el2(),
         hpfar: sysreg::read_hpfar_el2(),
     };
-    let exit = exit::decode_host(Trap::Synchronous, &syndrome);
-    match exit::decide_host(&exit) {
+    match exit::decide_host(&syndrome) {
         HostDecision::Hypercall => {
             percpu::count(Counter::HostHvc);
             hypercall::handle(registers);
@@ -117,7 +128,7 @@ extern "C" fn handle_host_sync(registers: &mut HostRegisters) {
             psci::handle_smc(registers);
         }
         HostDecision::Emulate(access) => emulate(&access, registers),
-        HostDecision::Resolve(abort) => resolve(&abort, &syndrome),
+        HostDecision::Resolve(abort) => resolve(&abort, &syndrome, registers),
         HostDecision::Inject(exception) => {
             percpu::count(Counter::HostOther);
             inject(&exception);
@@ -129,8 +140,6 @@ extern "C" fn handle_host_sync(registers: &mut HostRegisters) {
             arch::dsb_ish();
             arch::isb();
         }
-        HostDecision::Resume => percpu::count(Counter::HostOther),
-        HostDecision::SystemError => fatal::stop("an SError of the host was routed to EL2"),
     }
 }
 

@@ -6,11 +6,11 @@
 use redoubt_abi::call::{self, Counter, HostCall, Info};
 use redoubt_abi::guest::VENDOR_UID;
 use redoubt_abi::{ABI_VERSION, HOST_UID, Status};
-use redoubt_core::addr::PageRange;
-use redoubt_core::memory::{Contents, Lend, MAX_PAGES_PER_CALL, Reclaim, VmMemory};
+use redoubt_core::addr::{IpaRange, PageRange, Pfn};
+use redoubt_core::memory::{Contents, HostMemory, Lend, MAX_PAGES_PER_CALL, Reclaim, VmMemory};
 use redoubt_core::refusal::Refusal;
 use redoubt_core::stage2::geometry::{Concatenation, Geometry};
-use redoubt_core::transition::{State, VmSlot};
+use redoubt_core::transition::{Event, VmSlot, transition};
 use redoubt_core::vcpu::VcpuContext;
 use redoubt_core::vm::{
     MAX_MEMORY_RANGES, MAX_VCPUS, MAX_VMS, ReclaimStep, VmConfig, VmHandle, VmState,
@@ -22,7 +22,7 @@ use crate::memory::{self, Hw};
 use crate::psci::{self, CPUS};
 use crate::vm::{self, GUEST_IDS, SlotGuard};
 use crate::window::{Use, Window};
-use crate::{cpu, guest, percpu};
+use crate::{cpu, dma, guest, percpu};
 
 /// Handles an HVC of the host.
 pub fn handle(registers: &mut HostRegisters) {
@@ -47,7 +47,15 @@ pub fn handle(registers: &mut HostRegisters) {
 
 /// DMA_EVENT: X1 to X3.
 fn dma_event() -> [u64; 3] {
-    [0; 3]
+    let mut host = memory::host();
+    let Some(smmus) = host.smmus() else { return [0; 3] };
+    let event = smmus.next_event(&mut Hw::new());
+    let lost = smmus.lost();
+    event.map_or([0, 0, lost], |event| {
+        let write = if event.write { call::DMA_EVENT_WRITE } else { 0 };
+        let what = u64::from(event.kind) | write | u64::from(event.stream) << 32;
+        [what, event.address, lost]
+    })
 }
 
 /// Carries out a decoded call; the value is for X1.
@@ -85,8 +93,10 @@ fn dispatch(call: HostCall) -> Result<u64, Status> {
 
 /// INFO.
 fn info(selector: u64) -> Result<u64, Status> {
-    let features =
-        call::FEATURE_PROTECTED | if cfg!(feature = "counters") { call::FEATURE_STATS } else { 0 };
+    let unguarded = dma::UNGUARDED.get();
+    let guarded = call::FEATURE_PROTECTED | call::FEATURE_DMA_GUARDED;
+    let features = if unguarded.is_none() { guarded } else { 0 }
+        | if cfg!(feature = "counters") { call::FEATURE_STATS } else { 0 };
     let value = match Info::from_register(selector).ok_or(Status::InvalidArgument)? {
         Info::MaxVms => MAX_VMS as u64,
         Info::MaxVcpus => MAX_VCPUS as u64,
@@ -98,12 +108,12 @@ fn info(selector: u64) -> Result<u64, Status> {
         Info::Features => features,
         Info::Cpus => CPUS.get().len() as u64,
         Info::BootTicks => *crate::boot::BOOT_TICKS.get(),
-        Info::DmaGuard
-        | Info::DmaCulprit
-        | Info::DmaInvalidations
-        | Info::GicRefusals
-        | Info::RegionBytes
-        | Info::DmaTableBytes => 0,
+        Info::DmaGuard => unguarded.map_or(0, |unguarded| unguarded.reason as u64),
+        Info::DmaCulprit => unguarded.map_or(0, |unguarded| unguarded.culprit),
+        Info::DmaInvalidations => memory::host().smmus().map_or(0, |smmus| smmus.invalidations()),
+        Info::GicRefusals => dma::gic_refusals(),
+        Info::RegionBytes => crate::boot::region_bytes(),
+        Info::DmaTableBytes => *dma::TABLE_BYTES.get(),
     };
     Ok(value)
 }
@@ -119,17 +129,14 @@ fn stats(cpu: u64, counter: u64) -> Result<u64, Status> {
 /// VM_CREATE.
 fn create(flags: u64, ipa_bits: u64, vcpus: u64, root_pfn: u64) -> Result<u64, Status> {
     let config = VmConfig::new(flags, ipa_bits, vcpus, cpu::guest_ipa_bits())?;
-    let geometry = Geometry::new(config.ipa_bits(), cpu::pa_bits(), Concatenation::Prefer)
-        .map_err(Status::from)?;
+    if config.is_protected() {
+        dma::check_guarded()?;
+    }
+    let geometry = Geometry::new(config.ipa_bits(), cpu::pa_bits(), Concatenation::Prefer)?;
     let root = vm::page_range(root_pfn, geometry.root_pages())?;
     let handle = vm::TABLE.lock().allocate()?;
-    match open(handle, &config, geometry, root) {
-        Ok(()) => Ok(handle.to_register()),
-        Err(status) => {
-            vm::TABLE.lock().release(handle);
-            Err(status)
-        }
-    }
+    open(handle, &config, geometry, root).inspect_err(|_| vm::TABLE.lock().release(handle))?;
+    Ok(handle.to_register())
 }
 
 /// Fills a slot that was allocated for a new VM.
@@ -152,8 +159,7 @@ fn open(
         handle.vmid(),
         geometry,
         root,
-    )
-    .map_err(Status::from)?;
+    )?;
     // Guest time starts at zero.
     let counter_offset = sysreg::read_cntpct_el0();
     slot.vm.open(handle, config, counter_offset, *GUEST_IDS.get());
@@ -168,7 +174,7 @@ fn add_tables(handle: u64, pfn: u64, pages: u64) -> Result<u64, Status> {
     let mut slot = vm::find(handle)?;
     slot.vm.require_alive()?;
     let mut hw = Hw::for_vm(slot.vtcr);
-    memory::host().donate_tables(&mut hw, slot.memory_mut()?, range).map_err(Status::from)?;
+    memory::host().donate_tables(&mut hw, slot.memory_mut()?, range)?;
     Ok(0)
 }
 
@@ -187,7 +193,7 @@ fn map(handle: u64, pfn: u64, ipa: u64, pages: u64, flags: u64) -> Result<u64, S
     if !slot.vm.protected() {
         let lend = if read_only { Lend::ReadOnly } else { Lend::ReadWrite };
         let guest = slot.memory_mut()?;
-        memory::host().share_memory(&mut hw, guest, range, ipa, lend).map_err(Status::from)?;
+        memory::host().share_memory(&mut hw, guest, range, ipa, lend)?;
         return Ok(0);
     }
     if read_only || (keep && slot.vm.state() != VmState::Creating) {
@@ -198,7 +204,7 @@ fn map(handle: u64, pfn: u64, ipa: u64, pages: u64, flags: u64) -> Result<u64, S
     }
     let contents = if keep { Contents::Keep } else { Contents::Zero };
     let guest = slot.memory_mut()?;
-    memory::host().donate_memory(&mut hw, guest, range, ipa, contents).map_err(Status::from)?;
+    memory::host().donate_memory(&mut hw, guest, range, ipa, contents)?;
     Ok(0)
 }
 
@@ -208,7 +214,7 @@ fn unmap(handle: u64, ipa: u64, pages: u64) -> Result<u64, Status> {
     if pages > MAX_PAGES_PER_CALL {
         return Err(Status::TooMany);
     }
-    let range = redoubt_core::addr::IpaRange::new(start, pages).map_err(Status::from)?;
+    let range = IpaRange::new(start, pages)?;
     let mut slot = vm::find(handle)?;
     slot.vm.require_alive()?;
     if slot.vm.protected() {
@@ -222,7 +228,7 @@ fn unmap(handle: u64, ipa: u64, pages: u64) -> Result<u64, Status> {
     }
     // Not all are mapped, or a block has to be split: page by page.
     for (done, ipa) in (0..pages).zip(range.iter()) {
-        let page = redoubt_core::addr::IpaRange::new(ipa, 1).map_err(Status::from)?;
+        let page = IpaRange::one(ipa);
         match host.unshare_memory(&mut hw, guest, page) {
             Ok(()) | Err(Refusal::NotMapped) => {}
             Err(refusal) if done == 0 => return Err(refusal.into()),
@@ -247,22 +253,13 @@ fn create_vcpu(
     let mut hw = Hw::for_vm(slot.vtcr);
     let guest = slot.memory_mut()?;
     let mut host = memory::host();
-    // A run page is the host's own, not one that a VM lends, and serves one vCPU.
-    let frame = host.frame(run.start()).map_err(Status::from)?;
-    match frame.state {
-        State::Host => {}
-        State::HostShared { .. } => return Err(Status::Shared),
-        _ => return Err(Status::NotOwner),
-    }
-    if frame.pins != 0 {
-        return Err(Status::Pinned);
-    }
-    host.pin(run).map_err(Status::from)?;
+    // A run page is the host's own, not one that a VM lends, and serves one vCPU: one that the host
+    // could give away.
+    transition(host.frame(run.start())?, Event::HostDonateHyp)?;
+    host.pin(run)?;
     // The pin comes first: it makes a state page that is the run page too a refusal.
     if let Err(refusal) = host.donate_state(&mut hw, guest, state) {
-        if host.unpin(run).is_err() {
-            crate::fatal::stop("a pin was lost");
-        }
+        unpin(&mut host, run);
         return Err(refusal.into());
     }
     drop(host);
@@ -273,10 +270,17 @@ fn create_vcpu(
     })
 }
 
+/// Ends the use of a run page.
+fn unpin(host: &mut HostMemory<'_>, run: PageRange) {
+    if host.unpin(run).is_err() {
+        crate::fatal::stop("a pin was lost");
+    }
+}
+
 /// Calls `access` with the registers of a vCPU that does not run.
 fn with_registers<T>(
     slot: &SlotGuard,
-    state: redoubt_core::addr::Pfn,
+    state: Pfn,
     access: impl FnOnce(&mut VcpuContext) -> Result<T, Status>,
 ) -> Result<T, Status> {
     let _ = slot;
@@ -326,16 +330,14 @@ fn reclaim(handle: u64) -> Result<u64, Status> {
         ReclaimStep::Vcpu { state, run } => {
             let guest = slot.memory_mut()?;
             let mut host = memory::host();
-            host.return_state(&mut hw, guest, PageRange::one(state)).map_err(Status::from)?;
-            if host.unpin(PageRange::one(run)).is_err() {
-                crate::fatal::stop("a pin was lost");
-            }
+            host.return_state(&mut hw, guest, PageRange::one(state))?;
+            unpin(&mut host, PageRange::one(run));
             drop(host);
             slot.vm.reclaim_next();
         }
         ReclaimStep::Memory => {
             let guest = slot.memory_mut()?;
-            match memory::host().reclaim_step(&mut hw, guest).map_err(Status::from)? {
+            match memory::host().reclaim_step(&mut hw, guest)? {
                 Reclaim::More => {}
                 Reclaim::Done => slot.vm.reclaim_next(),
             }

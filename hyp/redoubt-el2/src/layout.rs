@@ -5,9 +5,8 @@
 //! 0x8000_0000_0000   IMAGE     text RX, rodata RO, data and bss RW
 //! 0x8080_0000_0000   LINEAR    ownership table and translation tables, RW
 //! 0x8100_0000_0000   PERCPU    64 KiB a CPU: guard, 32 KiB stack, guard, PerCpu, guard
-//! 0x8180_0000_0000   FIXMAP    16 pages a CPU, mapped for one operation each
+//! 0x8180_0000_0000   FIXMAP    8 pages a CPU, mapped for one operation each; then device registers
 //! 0x8200_0000_0000   CONSOLE   UART registers
-//! 0x8240_0000_0000   DEVICES   registers of SMMUs and of what is guarded of the GIC, a page each
 //! 0x8280_0000_0000   BOOT      what the first CPU maps before the host starts, then empty
 //! ```
 
@@ -23,8 +22,6 @@ pub const PERCPU_VA: u64 = 0x8100_0000_0000;
 pub const FIXMAP_VA: u64 = 0x8180_0000_0000;
 /// UART.
 pub const CONSOLE_VA: u64 = 0x8200_0000_0000;
-/// Registers of SMMUs and of the GIC.
-pub const DEVICES_VA: u64 = 0x8240_0000_0000;
 /// Boot-time mappings.
 pub const BOOT_VA: u64 = 0x8280_0000_0000;
 
@@ -42,12 +39,16 @@ pub const PERCPU_BYTES: u64 = 0x2000;
 pub const PERCPU_PHYSICAL_BYTES: u64 = STACK_BYTES + PERCPU_BYTES;
 
 /// Windows a CPU has.
-pub const WINDOWS: u64 = 16;
+pub const WINDOWS: u64 = 8;
+/// First of the pages behind the windows, in which device registers are mapped.
+pub const FIRST_DEVICE: u64 = MAX_CPUS as u64 * WINDOWS;
+/// Pages of windows and device registers: what one table describes.
+pub const FIXMAP_PAGES: u64 = 512;
 
 const _: () = assert!(PERCPU_OFFSET > STACK_OFFSET + STACK_BYTES);
 const _: () = assert!(PERCPU_OFFSET + PERCPU_BYTES < PERCPU_STRIDE);
 const _: () = assert!(MAX_CPUS == redoubt_core::cpu::MAX_CPUS);
-const _: () = assert!(MAX_CPUS as u64 * WINDOWS <= 512, "the windows fill at most one table");
+const _: () = assert!(FIRST_DEVICE + crate::mmio::PAGES <= FIXMAP_PAGES);
 
 /// Lowest address of a CPU's stack.
 pub const fn stack(cpu: u64) -> u64 {
@@ -69,6 +70,7 @@ unsafe extern "C" {
     static cpu_entry: u8;
     static leave_early: u8;
     static early_l0: u8;
+    static early_stack_end: u8;
 }
 
 /// Offset of a linker symbol from the start of the image.
@@ -98,6 +100,8 @@ offsets! {
     leave_early_offset = leave_early;
     /// Root of the early tables.
     early_root_offset = early_l0;
+    /// Top of the stack on which the first CPU boots.
+    boot_stack_offset = early_stack_end;
 }
 
 /// The first 128 bytes of the image: Image header and bundle header.

@@ -15,6 +15,7 @@
 //! | `psci` | power control, CPUs coming up |
 //! | `guest`, `world`, `vgic` | running a vCPU |
 //! | `vm` | VM slots and their locks |
+//! | `dma` | SMMUs, the inventory, the GIC's registers that lead to memory |
 //! | `memory`, `window`, `mmio` | tables, TLB, scrubbing; mapping of foreign pages; device registers |
 //! | `percpu`, `sync`, `layout`, `traps`, `cpu`, `console`, `fatal` | what the others stand on |
 #![no_std]
@@ -31,6 +32,7 @@ mod arch;
 mod boot;
 mod console;
 mod cpu;
+mod dma;
 mod fatal;
 mod guest;
 mod host;

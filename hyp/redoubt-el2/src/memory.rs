@@ -87,7 +87,8 @@ impl TableMemory for Hw {
     fn read(&mut self, table: Pa, index: usize) -> u64 {
         let entry = self.entry(table, index);
         // SAFETY: the address is in the linear map or in an open window, and aligned; the core
-        // passes only tables that EL2 owns.
+        // passes only tables that EL2 owns, and to this function also pages of the host that it has
+        // pinned, from which any value is as good as another.
         unsafe { entry.read_volatile() }
     }
 

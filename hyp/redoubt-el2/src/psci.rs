@@ -40,8 +40,6 @@ const CPU_OFF: u64 = 0x8400_0002;
 const CPU_SUSPEND: u64 = 0xc400_0001;
 /// PSCI CPU_DEFAULT_SUSPEND, 64 bit.
 const CPU_DEFAULT_SUSPEND: u64 = 0xc400_000c;
-/// PSCI SYSTEM_SUSPEND, 64 bit.
-const SYSTEM_SUSPEND: u64 = 0xc400_000e;
 
 /// Physical address at which the firmware starts a CPU.
 fn entry_address() -> u64 {
@@ -75,6 +73,9 @@ pub extern "C" fn cpu_main() -> ! {
     match arguments {
         Some(arguments) => {
             traps::reset_cpu();
+            if let Some(smmus) = memory::host().smmus() {
+                smmus.check(&mut memory::Hw::new());
+            }
             enter_host(&arguments)
         }
         None => loop {
@@ -135,14 +136,16 @@ fn handle_psci(request: &HostPsci, registers: [u64; 4]) -> u64 {
         }
         HostPsci::NotPsci => NOT_SUPPORTED,
         HostPsci::CpuSuspend { power_state, boot } => {
-            let call = [CPU_SUSPEND, power_state, entry_address(), boot_block(this)];
-            suspend(this, boot, call)
-        }
-        HostPsci::DefaultSuspend { boot } => {
-            suspend(this, boot, [CPU_DEFAULT_SUSPEND, entry_address(), boot_block(this), 0])
-        }
-        HostPsci::SystemSuspend { boot } => {
-            suspend(this, boot, [SYSTEM_SUSPEND, entry_address(), boot_block(this), 0])
+            let (entry, block) = (entry_address(), boot_block(this));
+            // When the firmware powers the CPU down it comes back through cpu_main, otherwise here.
+            // Always in the 64-bit form: EL2's entry point may lie above 4 GiB, whatever the host used.
+            POWER.lock().begin_suspend(this, boot);
+            let code = first(arch::smc(match power_state {
+                Some(power_state) => [CPU_SUSPEND, power_state, entry, block],
+                None => [CPU_DEFAULT_SUSPEND, entry, block, 0],
+            }));
+            POWER.lock().set_on(this);
+            code
         }
         HostPsci::SystemDown => {
             crate::vm::scrub_all();
@@ -181,15 +184,6 @@ fn cpu_on(target: CpuIndex, boot: BootArguments) -> u64 {
     if code != 0 {
         POWER.lock().abort_on(claim);
     }
-    code
-}
-
-/// A suspend call: when the firmware powers the CPU down it comes back through cpu_main, otherwise
-/// here. Always in the 64-bit form: EL2's entry point may lie above 4 GiB, whatever the host used.
-fn suspend(this: CpuIndex, boot: BootArguments, call: [u64; 4]) -> u64 {
-    POWER.lock().begin_suspend(this, boot);
-    let code = first(arch::smc(call));
-    POWER.lock().set_on(this);
     code
 }
 

@@ -8,6 +8,7 @@
 //! | `CPUS` | power states of the physical CPUs; denied SMCs (never both) | `psci.rs` |
 //! | `TABLE` | allocation of VM slots | `vm.rs` |
 //! | `VM` | one per VM slot | life cycle, vCPUs and stage-2 table of a VM |
+//! | `GIC` | what the GIC was told of tables and commands | `dma.rs` |
 //! | `HOST` | host memory | the ownership table, the host's stage-2 table and its pool |
 //!
 //! No lock is held while a guest or the host runs.
@@ -27,8 +28,10 @@ pub mod rank {
     pub const TABLE: u8 = 1;
     /// A VM.
     pub const VM: u8 = 2;
+    /// The guard of the GIC.
+    pub const GIC: u8 = 3;
     /// Host memory.
-    pub const HOST: u8 = 3;
+    pub const HOST: u8 = 4;
 }
 
 /// A lock with a rank.

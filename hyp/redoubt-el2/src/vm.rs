@@ -82,8 +82,7 @@ pub fn page_ipa(ipa: u64) -> Result<Ipa, Status> {
 
 /// The page at an address of a guest, if it is a page's first.
 pub fn one_page(ipa: u64) -> Option<IpaRange> {
-    let ipa = page_ipa(ipa).ok()?;
-    IpaRange::new(ipa, 1).ok()
+    page_ipa(ipa).ok().map(IpaRange::one)
 }
 
 /// How many CPUs are taking the machine down.
@@ -97,7 +96,8 @@ pub fn is_going_down() -> bool {
 
 /// Ends every VM and scrubs its memory and registers in place, before the firmware resets or switches
 /// off the machine: RAM may keep its contents. Guests that run on other CPUs lose their address
-/// space first, so they leave within one instruction, and nothing is given back to anybody.
+/// space first, so they leave within one instruction, devices reach nothing any more, and nothing is given
+/// back to anybody.
 pub fn scrub_all() {
     GOING_DOWN.fetch_add(1, Ordering::SeqCst);
     for number in 0..MAX_VMS {
@@ -113,11 +113,18 @@ pub fn scrub_all() {
             core::hint::spin_loop();
         }
     }
-    memory::host().scrub_vms(&mut Hw::new());
+    let mut host = memory::host();
+    if let Some(smmus) = host.smmus() {
+        smmus.quiesce(&mut Hw::new());
+    }
+    host.scrub_vms(&mut Hw::new());
 }
 
 /// The firmware came back: dead VMs can be torn down, new ones made.
 pub fn carry_on() {
+    if let Some(smmus) = memory::host().smmus() {
+        smmus.resume(&mut Hw::new());
+    }
     for number in 0..MAX_VMS {
         let mut slot = lock(number);
         let mut hw = Hw::for_vm(slot.vtcr);

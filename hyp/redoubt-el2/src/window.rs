@@ -9,7 +9,7 @@ use redoubt_core::addr::Pa;
 use redoubt_core::stage1::{HypAttrs, Stage1};
 
 use crate::arch;
-use crate::layout::{FIXMAP_VA, WINDOWS};
+use crate::layout::{FIXMAP_PAGES, FIXMAP_VA, WINDOWS};
 use crate::percpu;
 use crate::sync::BootCell;
 
@@ -25,16 +25,33 @@ pub enum Use {
     State = 2,
     /// The run page of the vCPU that runs here.
     Run = 3,
+    /// The configuration space of a PCI function, while booting.
+    Config = 4,
 }
 
-const _: () = assert!((Use::Run as u64) < WINDOWS);
+const _: () = assert!((Use::Config as u64) < WINDOWS);
 
-/// Address, in the linear map, of the table that holds the descriptors of all windows.
+/// Address, where EL2 sees it, of the table that holds the descriptors of all windows.
 static DESCRIPTORS: BootCell<u64> = BootCell::new();
 
 /// Says where the descriptors are.
 pub fn set_descriptors(address: u64) {
     DESCRIPTORS.set(address);
+}
+
+/// Where the descriptor of a window or of a page of device registers is.
+fn descriptor(number: u64) -> *mut u64 {
+    (*DESCRIPTORS.get() as *mut u64).wrapping_add((number % FIXMAP_PAGES) as usize)
+}
+
+/// Maps a page of device registers for good, behind the windows.
+pub fn map_device(number: u64, registers: Pa) {
+    let value = Stage1::page_descriptor(registers, HypAttrs::Device);
+    // SAFETY: the descriptor lies in the table, behind those of all windows; only the first CPU maps
+    // devices, while it boots.
+    unsafe { descriptor(number).write_volatile(value) };
+    arch::dsb_ishst();
+    arch::isb();
 }
 
 /// A mapped page.
@@ -50,8 +67,10 @@ impl Window {
     pub fn map(purpose: Use, page: Pa) -> Self {
         let cpu = percpu::this().index.get() as u64;
         let number = cpu.saturating_mul(WINDOWS).saturating_add(purpose as u64);
-        let descriptor = (*DESCRIPTORS.get() as *mut u64).wrapping_add(number as usize);
-        let value = Stage1::page_descriptor(page, HypAttrs::Data);
+        let descriptor = descriptor(number);
+        let device = purpose == Use::Config;
+        let attrs = if device { HypAttrs::Device } else { HypAttrs::Data };
+        let value = Stage1::page_descriptor(page, attrs);
         // SAFETY: the descriptor belongs to a window of this CPU, and is inside the table because
         // the layout bounds CPUs and uses.
         if unsafe { descriptor.read_volatile() } != 0 {

@@ -17,6 +17,8 @@ fn demand<'a>(memory: &'a [PhysRange], devices: &'a [PhysRange]) -> Demand<'a> {
         per_cpu_bytes: 0x8001,
         page_record_bytes: 16,
         spare_tables: 10,
+        dma_doorbells: None,
+        extra_bytes: 0,
     }
 }
 
@@ -39,6 +41,24 @@ fn two_gibibytes_by_hand() {
 }
 
 #[test]
+fn tables_of_devices_by_hand() {
+    let memory = [range(GIB, 2 * GIB)];
+    let devices = [range(0x900_0000, 0x1000)];
+    let without = demand(&memory, &devices);
+    let plain = budget(&without).unwrap();
+    assert_eq!((plain.dma_tables, plain.extra_bytes), (0, 0));
+    let with = budget(&Demand { dma_doorbells: Some(2), extra_bytes: 5001, ..without }).unwrap();
+    // Root; level 1; level 2 and 2 MiB of level 3 for each GiB of RAM; three for each doorbell.
+    // The UART is not theirs.
+    assert_eq!(with.dma_tables, 1 + 1 + 2 + 1024 + 2 * 3);
+    assert_eq!(with.extra_bytes, 0x2000);
+    assert_eq!(with.stage2_tables, plain.stage2_tables);
+    let added = (with.dma_tables + with.stage1_tables - plain.stage1_tables) * PAGE_SIZE + 0x2000;
+    assert!(with.total_bytes - plain.total_bytes >= added - BLOCK_SIZE);
+    assert!(with.stage1_tables - plain.stage1_tables >= 2);
+}
+
+#[test]
 fn pieces_that_ranges_share_count_once() {
     let memory = [range(0x4000_0000, 0x1000), range(0x4000_2000, 0x1000)];
     let devices = [range(0x4000_1000, 0x1000), range(0x4000_3000, 0x1000)];
@@ -57,6 +77,9 @@ fn sums_that_do_not_fit_are_refused() {
     assert_eq!(budget(&Demand { image_bytes: u64::MAX, ..good }), no_room);
     assert_eq!(budget(&Demand { per_cpu_bytes: u64::MAX - 0xfff, ..good }), no_room);
     assert_eq!(budget(&Demand { spare_tables: u64::MAX / 4096, ..good }), no_room);
+    assert_eq!(budget(&Demand { dma_doorbells: Some(u64::MAX / 4096), ..good }), no_room);
+    assert_eq!(budget(&Demand { extra_bytes: u64::MAX, ..good }), no_room);
+    assert_eq!(budget(&Demand { extra_bytes: u64::MAX - 0xfff, ..good }), no_room);
 }
 
 /// Counts the tables by going through the ranges' pages.
@@ -96,11 +119,16 @@ proptest! {
             at = next.end();
             (if is_memory { &mut memory } else { &mut devices }).push(next);
         }
-        let demand = demand(&memory, &devices);
+        let extra_bytes = memory.len() as u64 * 0x1_2345;
+        let dma_doorbells = Some(devices.len() as u64);
+        let demand = Demand { dma_doorbells, extra_bytes, ..demand(&memory, &devices) };
         let budget = budget(&demand).unwrap();
+        let dma_tables = count_tables(&memory, &[]) + devices.len() as u64 * 3;
+        prop_assert_eq!(budget.dma_tables, dma_tables);
         prop_assert_eq!(budget.stage2_tables - demand.spare_tables, count_tables(&memory, &devices));
         let parts = budget.image_bytes + budget.per_cpu_bytes + budget.ownership_bytes
-            + (budget.stage2_tables + budget.stage1_tables) * PAGE_SIZE;
+            + budget.extra_bytes
+            + (budget.stage2_tables + budget.dma_tables + budget.stage1_tables) * PAGE_SIZE;
         prop_assert!(parts <= budget.total_bytes && is_aligned(budget.total_bytes, BLOCK_SIZE));
         let fixed = STAGE1_FIXED_TABLES + STAGE1_REGION_UPPER_TABLES + demand.cpus;
         prop_assert!((budget.stage1_tables - fixed) * BLOCK_SIZE >= parts);

@@ -26,9 +26,6 @@ fn additions_are_checked() {
     assert_eq!(last.checked_add(0), Some(last));
     assert_eq!(last.checked_add(1), None);
     assert_eq!(last.checked_add(u64::MAX), None);
-    let last = Ipa::new(ADDRESS_LIMIT - 1).unwrap();
-    assert_eq!(last.checked_add(1), None);
-    assert_eq!(last.checked_add(u64::MAX), None);
     assert_eq!(HypVa::new(u64::MAX).checked_add(1), None);
     assert_eq!(HypVa::new(1).checked_add(2), Some(HypVa::new(3)));
 }

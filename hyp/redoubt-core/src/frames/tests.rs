@@ -170,7 +170,7 @@ fn events_change_one_record() {
 
 #[test]
 fn devices_are_sorted_and_disjoint() {
-    let mut devices = DeviceMap::default();
+    let mut devices = DeviceMap::EMPTY;
     devices.insert(range(30, 10), DeviceOwner::Host).unwrap();
     devices.insert(range(10, 10), DeviceOwner::Hyp).unwrap();
     devices.insert(range(20, 5), DeviceOwner::Host).unwrap();
@@ -185,7 +185,7 @@ fn devices_are_sorted_and_disjoint() {
 
 #[test]
 fn device_list_is_limited() {
-    let mut devices = DeviceMap::new();
+    let mut devices = DeviceMap::EMPTY;
     for number in 0..MAX_DEVICES as u64 {
         devices.insert(range(number * 2, 1), DeviceOwner::Host).unwrap();
     }
@@ -203,7 +203,7 @@ proptest! {
         first in 0u64..60,
         pages in 1u64..30,
     ) {
-        let mut devices = DeviceMap::new();
+        let mut devices = DeviceMap::EMPTY;
         for (first, pages, host) in given {
             let owner = if host { DeviceOwner::Host } else { DeviceOwner::Hyp };
             let _ = devices.insert(range(first, pages), owner);

@@ -29,6 +29,7 @@ use self::world::*;
 use super::*;
 use crate::addr::IpaRange;
 use crate::fake::{Content, Step};
+use crate::stage2::geometry::Geometry;
 use crate::transition::{MetaKind, State, VmSlot};
 
 const SLOT: u8 = 3;

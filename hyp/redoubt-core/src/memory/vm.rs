@@ -5,19 +5,18 @@
 //! start-level tables last. Every page that the VM owned is scrubbed after its last TLB entry is
 //! gone and before the host can map it.
 //!
-//! Invariants: only a dying VM is reclaimed, and a dying VM takes nothing new; the counts say how
-//! many pages the frame table records for the slot, so a slot is free when they are zero.
+//! Invariants: only a dying VM is reclaimed, and a dying VM takes nothing new.
 //! Trusts the caller that no vCPU of a dying VM runs.
 
-use super::{Access, HostMemory, MAX_PAGES_PER_CALL, check_count, check_free};
-use crate::addr::{Ipa, IpaRange, PageRange, Pfn};
+use super::{Access, Contents, HostMemory, MAX_PAGES_PER_CALL};
+use crate::addr::{Ipa, IpaRange, PageRange};
 use crate::hw::{Breach, MemoryHw, Stage2Context, TableMemory};
 use crate::refusal::Refusal;
 use crate::stage2::descriptor::LEAF_LEVEL;
 use crate::stage2::geometry::Geometry;
 use crate::stage2::{Emptied, Mapping, Run, Stage2};
 use crate::tables::TablePool;
-use crate::transition::{Event, Frame, HostAccess, MetaKind, VmSlot};
+use crate::transition::{Event, HostAccess, MetaKind, VmSlot};
 
 /// Says how far a teardown has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +27,6 @@ pub enum Reclaim {
     Done,
 }
 
-/// How many pages the frame table records for a VM, by what they are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PageCounts {
-    /// Memory that the VM owns.
-    pub owned: u64,
-    /// Pages of the host that the VM borrows.
-    pub borrowed: u64,
-    /// State of the VM and its vCPUs.
-    pub state: u64,
-    /// Stage-2 tables, used or not, without the start level.
-    pub tables: u64,
-}
-
 /// The memory of one VM: part of what the VM's lock guards.
 #[derive(Debug, PartialEq, Eq)]
 pub struct VmMemory {
@@ -48,7 +34,6 @@ pub struct VmMemory {
     pub(super) stage2: Stage2,
     pub(super) root: Option<PageRange>,
     pub(super) pool: TablePool,
-    pub(super) counts: PageCounts,
     dying: bool,
     /// The start level is invalid, see [`shut`](Self::shut): there is nothing to walk.
     pub(super) shut: bool,
@@ -80,21 +65,14 @@ impl VmMemory {
         let stage2 = Stage2::new(context, geometry, Emptied::Freed)?;
         let cursor = Ipa::new(0).ok_or(Refusal::OutOfRange)?;
         let event = Event::HostDonateMeta { vm: slot, kind: MetaKind::Table };
-        host.check_take(hw, root, |_| Ok(event))?;
-        host.take(hw, root);
-        for page in root.iter() {
-            hw.scrub(page);
-        }
-        hw.settle();
-        host.record(hw, root, |_| Ok(event));
+        host.give_away(hw, root, Contents::Zero, |_| Ok(event))?;
         // Whoever had the VMID before must not be found in a TLB.
         stage2.flush_all(hw);
         Ok(Self {
             slot,
             stage2,
             root: Some(root),
-            pool: TablePool::new(),
-            counts: PageCounts::default(),
+            pool: TablePool::EMPTY,
             dying: false,
             shut: false,
             cursor,
@@ -102,6 +80,7 @@ impl VmMemory {
     }
 
     /// Returns the slot in the VM table.
+    #[cfg(any(test, feature = "invariants"))]
     pub const fn slot(&self) -> VmSlot {
         self.slot
     }
@@ -119,12 +98,8 @@ impl VmMemory {
         self.stage2.geometry()
     }
 
-    /// Returns how many pages the VM has.
-    pub const fn counts(&self) -> PageCounts {
-        self.counts
-    }
-
     /// Returns how many tables the VM's pool still has.
+    #[cfg(test)]
     pub const fn free_tables(&self) -> u64 {
         self.pool.free()
     }
@@ -147,14 +122,9 @@ impl VmMemory {
     }
 
     /// Tells whether the VM is being torn down.
+    #[cfg(test)]
     pub const fn is_dying(&self) -> bool {
         self.dying
-    }
-
-    /// Tells whether no page belongs to the VM any more, so that slot and VMID can be used again.
-    pub const fn is_gone(&self) -> bool {
-        let PageCounts { owned, borrowed, state, tables } = self.counts;
-        self.root.is_none() && owned == 0 && borrowed == 0 && state == 0 && tables == 0
     }
 
     /// Refuses what only a living VM may do.
@@ -178,34 +148,17 @@ impl VmMemory {
 }
 
 impl HostMemory<'_> {
-    /// Returns the page that a VM sees at `ipa`, and its record.
-    pub fn vm_page(
-        &self,
-        hw: &mut impl TableMemory,
-        vm: &VmMemory,
-        ipa: Ipa,
-    ) -> Result<(Pfn, Frame), Refusal> {
-        if !vm.geometry().contains(ipa) {
-            return Err(Refusal::OutOfRange);
-        }
-        let mapping = vm.lookup(hw, ipa).ok_or(Refusal::NotMapped)?;
-        let page = mapping.page_of(ipa).ok_or(Refusal::NotMapped)?;
-        Ok((page, self.frames.frame(page)?))
-    }
-
     /// Gives back, scrubbed, pages in which EL2 kept state of the VM or its vCPUs. The caller has
     /// dropped every use of them, its own mappings included.
     pub fn return_state(
         &mut self,
         hw: &mut impl MemoryHw,
-        vm: &mut VmMemory,
+        vm: &VmMemory,
         range: PageRange,
     ) -> Result<(), Refusal> {
-        check_count(range.pages())?;
         let event = Event::ReturnMeta { vm: vm.slot, kind: MetaKind::State };
-        self.frames.check_range(range, |_| Ok(event))?;
+        self.check_records(range, |_| Ok(event))?;
         self.scrub_and_return(hw, range, event);
-        vm.counts.state = vm.counts.state.saturating_sub(range.pages());
         Ok(())
     }
 
@@ -258,20 +211,12 @@ impl HostMemory<'_> {
         let mut rest = Some(run.pages);
         while let Some(range) = rest {
             let (part, access) = self.same_access(hw, range);
+            if access == HostAccess::Borrowed {
+                self.take(hw, part);
+            }
             match access {
-                HostAccess::None => {
-                    self.scrub_and_return(hw, part, event);
-                    vm.counts.owned = vm.counts.owned.saturating_sub(part.pages());
-                }
-                HostAccess::Borrowed => {
-                    self.take(hw, part);
-                    self.scrub_and_return(hw, part, event);
-                    vm.counts.owned = vm.counts.owned.saturating_sub(part.pages());
-                }
-                HostAccess::Owned => {
-                    self.record(hw, part, |_| Ok(event));
-                    vm.counts.borrowed = vm.counts.borrowed.saturating_sub(part.pages());
-                }
+                HostAccess::None | HostAccess::Borrowed => self.scrub_and_return(hw, part, event),
+                HostAccess::Owned => self.record(hw, part, |_| Ok(event)),
             }
             rest = range
                 .page(part.pages())
@@ -318,21 +263,8 @@ impl HostMemory<'_> {
                 return Reclaim::Done;
             };
             self.scrub_and_return(hw, PageRange::one(table.pfn()), event);
-            vm.counts.tables = vm.counts.tables.saturating_sub(1);
             budget = rest;
         }
         Reclaim::More
-    }
-
-    /// Makes sure that a donation by the host can be committed.
-    pub(super) fn check_take(
-        &mut self,
-        hw: &mut impl TableMemory,
-        range: PageRange,
-        event: impl FnMut(u64) -> Result<Event, Refusal>,
-    ) -> Result<(), Refusal> {
-        check_count(range.pages())?;
-        self.frames.check_range(range, event)?;
-        check_free(&self.pool, self.stage2.check_unmap(hw, range.identity_ipas())?)
     }
 }

@@ -38,19 +38,9 @@ pub enum HostPsci {
     /// [`HostPower::begin_suspend`], call the firmware with EL2's entry point in place of the
     /// host's, and [`HostPower::set_on`] should it return.
     CpuSuspend {
-        /// Power state, for the firmware.
-        power_state: u64,
+        /// Power state, for the firmware; `None` for CPU_DEFAULT_SUSPEND.
+        power_state: Option<u64>,
         /// Where this CPU goes on at EL1 if it loses its state.
-        boot: BootArguments,
-    },
-    /// As `CpuSuspend`, for CPU_DEFAULT_SUSPEND.
-    DefaultSuspend {
-        /// Where this CPU goes on at EL1 if it loses its state.
-        boot: BootArguments,
-    },
-    /// As `CpuSuspend`, for SYSTEM_SUSPEND.
-    SystemSuspend {
-        /// Where this CPU goes on at EL1.
         boot: BootArguments,
     },
     /// Scrub the memory of protected VMs, then forward.
@@ -70,8 +60,7 @@ pub fn host_psci(
         id::PSCI_VERSION
         | id::PSCI_AFFINITY_INFO_32
         | id::PSCI_AFFINITY_INFO_64
-        | id::PSCI_MIGRATE_INFO_TYPE
-        | id::PSCI_SET_SUSPEND_MODE => HostPsci::Forward,
+        | id::PSCI_MIGRATE_INFO_TYPE => HostPsci::Forward,
         #[allow(clippy::cast_possible_truncation)]
         id::PSCI_FEATURES if is_offered(first as u32, cpus) => HostPsci::Forward,
         id::PSCI_CPU_ON_32 | id::PSCI_CPU_ON_64 => match cpus.index_of(first) {
@@ -85,22 +74,21 @@ pub fn host_psci(
         // Whether the state loses the CPU's context depends on the format of the power state and
         // on the firmware; both kinds are prepared for.
         id::PSCI_CPU_SUSPEND_32 | id::PSCI_CPU_SUSPEND_64 => HostPsci::CpuSuspend {
-            power_state: first,
+            power_state: Some(first),
             boot: BootArguments { entry: second, context: third },
         },
         id::PSCI_CPU_DEFAULT_SUSPEND_32 | id::PSCI_CPU_DEFAULT_SUSPEND_64 => {
-            HostPsci::DefaultSuspend { boot: BootArguments { entry: first, context: second } }
-        }
-        id::PSCI_SYSTEM_SUSPEND_32 | id::PSCI_SYSTEM_SUSPEND_64 => {
-            HostPsci::SystemSuspend { boot: BootArguments { entry: first, context: second } }
+            let boot = BootArguments { entry: first, context: second };
+            HostPsci::CpuSuspend { power_state: None, boot }
         }
         id::PSCI_SYSTEM_OFF
         | id::PSCI_SYSTEM_RESET
         | id::PSCI_SYSTEM_RESET2_32
         | id::PSCI_SYSTEM_RESET2_64 => HostPsci::SystemDown,
         _ if !super::is_psci(function) => HostPsci::NotPsci,
-        // MIGRATE, MIGRATE_INFO_UP_CPU, CPU_FREEZE, NODE_HW_STATE, STAT_*, MEM_PROTECT,
-        // MEM_PROTECT_CHECK_RANGE, SYSTEM_OFF2 and what is not allocated.
+        // SET_SUSPEND_MODE, MIGRATE, MIGRATE_INFO_UP_CPU, CPU_FREEZE, NODE_HW_STATE, STAT_*, MEM_PROTECT,
+        // MEM_PROTECT_CHECK_RANGE, SYSTEM_OFF2, SYSTEM_SUSPEND (SMMUs lose their state, and devices would
+        // run past them until EL2 is back) and what is not allocated.
         _ => HostPsci::Return(NOT_SUPPORTED),
     }
 }

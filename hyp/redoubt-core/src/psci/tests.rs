@@ -12,6 +12,7 @@ use crate::addr::Pfn;
 use crate::cpu::{CpuIndex, CpuTable};
 use crate::exit::ExitReport;
 use crate::sysreg::IdRegisters;
+use crate::vm::BootArguments;
 use crate::vm::{Power, Vm, VmConfig, VmTable};
 
 const ENTRY: u64 = 0x8000_1000;
@@ -201,20 +202,17 @@ fn functions_of_the_host() {
     let args = [1, 0x4000_0000, 9];
     for function in (0..32).flat_map(|number| [0x8400_0000 + number, 0xc400_0000 + number]) {
         let expected = match function {
-            0x8400_0000 | 0x8400_0004 | 0xc400_0004 | 0x8400_0006 | 0x8400_000f => {
-                HostPsci::Forward
-            }
-            0x8400_0001 | 0xc400_0001 => HostPsci::CpuSuspend { power_state: 1, boot },
+            0x8400_0000 | 0x8400_0004 | 0xc400_0004 | 0x8400_0006 => HostPsci::Forward,
+            0x8400_0001 | 0xc400_0001 => HostPsci::CpuSuspend { power_state: Some(1), boot },
             0x8400_0002 => HostPsci::CpuOff,
             0x8400_0003 | 0xc400_0003 => HostPsci::CpuOn { target: indices[1], boot },
             0x8400_0008 | 0x8400_0009 | 0x8400_0012 | 0xc400_0012 => HostPsci::SystemDown,
-            0x8400_000c | 0xc400_000c => {
-                HostPsci::DefaultSuspend { boot: BootArguments { entry: 1, context: 0x4000_0000 } }
-            }
-            0x8400_000e | 0xc400_000e => {
-                HostPsci::SystemSuspend { boot: BootArguments { entry: 1, context: 0x4000_0000 } }
-            }
-            // MIGRATE, UP_CPU, FREEZE, NODE_HW_STATE, STAT, MEM_PROTECT, OFF2; and FEATURES of 1.
+            0x8400_000c | 0xc400_000c => HostPsci::CpuSuspend {
+                power_state: None,
+                boot: BootArguments { entry: 1, context: 0x4000_0000 },
+            },
+            // MIGRATE, UP_CPU, FREEZE, NODE_HW_STATE, STAT, MEM_PROTECT, OFF2, SYSTEM_SUSPEND; and FEATURES
+            // of 1.
             _ => HostPsci::Return(NOT_SUPPORTED),
         };
         assert_eq!(decide(function, args), expected, "{function:#x}");

@@ -263,7 +263,7 @@ fn smcs_of_the_host_are_denied_but_for_the_list() {
         0xc400_0053,
     ];
     assert_eq!(forwarded, list);
-    assert_eq!(psci, 19);
+    assert_eq!(psci, 16);
 }
 
 #[test]

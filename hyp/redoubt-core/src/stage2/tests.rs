@@ -93,7 +93,7 @@ impl Setup {
             }
         };
         // Exactly what was counted is enough.
-        let mut exact = TablePool::new();
+        let mut exact = TablePool::EMPTY;
         for _ in 0..tables {
             let table = pool.pop(hw).unwrap();
             exact.push(hw, table.pfn());
@@ -415,7 +415,7 @@ fn runs_end_where_contiguity_ends() {
 #[should_panic(expected = "TableMissing")]
 fn a_change_without_its_reserved_tables_stops_the_machine() {
     let mut setup = setup(Emptied::Freed);
-    let mut empty = TablePool::new();
+    let mut empty = TablePool::EMPTY;
     let range = ipas(0, 1);
     setup.stage2.map(&mut setup.hw, &mut empty, range, pfn(1), Attrs::RAM, BlockSize::Page);
 }

@@ -16,14 +16,14 @@ fn page(raw: u64) -> Pfn {
 #[test]
 fn an_empty_pool_has_nothing() {
     let mut hw = FakeHw::default();
-    let mut pool = TablePool::default();
+    let mut pool = TablePool::EMPTY;
     assert_eq!((pool.free(), pool.pop(&mut hw)), (0, None));
 }
 
 #[test]
 fn page_zero_is_a_page() {
     let mut hw = FakeHw::default();
-    let mut pool = TablePool::new();
+    let mut pool = TablePool::EMPTY;
     pool.push(&mut hw, page(0));
     pool.push(&mut hw, page(7));
     assert_eq!(pool.pop(&mut hw), Some(page(7).base()));

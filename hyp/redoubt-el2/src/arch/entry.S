@@ -204,7 +204,7 @@ early_l1_identity:  .zero 4096
 early_l2_identity:  .zero 4096
 early_l1_image:     .zero 4096
 early_l2_image:     .zero 4096
-early_stack:        .zero 32768
+early_stack:        .zero 65536
 early_stack_end:
     .global early_l0
     .global early_stack_end

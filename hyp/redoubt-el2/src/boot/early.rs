@@ -9,7 +9,7 @@ use redoubt_core::hw::TableMemory;
 use redoubt_core::stage1::{HypAttrs, Stage1};
 use redoubt_core::tables::TablePool;
 
-use super::{FDT_VA, REGION_VA, align_up, distance, pa, pages, refuse, refuse_memory};
+use super::{FDT_VA, REGION_VA, align_up, distance, pa, pages, refuse, require};
 use crate::arch;
 use crate::layout::{CONSOLE_VA, IMAGE_VA};
 use crate::{console, fatal, layout};
@@ -89,10 +89,10 @@ impl EarlyMap {
     /// Maps whole pages.
     fn map(&mut self, va: u64, physical: u64, bytes: u64, attrs: HypAttrs) {
         let range = pages(physical, bytes);
-        let result = self.tables.map(&mut self.hw, &mut self.pool, HypVa::new(va), range, attrs);
-        if let Err(refusal) = result {
-            refuse_memory("the early tables", refusal);
-        }
+        require(
+            "the early tables",
+            self.tables.map(&mut self.hw, &mut self.pool, HypVa::new(va), range, attrs),
+        );
         arch::dsb_ishst();
         arch::isb();
     }
@@ -117,6 +117,11 @@ impl EarlyMap {
         }
     }
 
+    /// Maps a page of device registers.
+    pub fn device(&mut self, va: u64, registers: u64) {
+        self.map(va, registers, PAGE_SIZE, HypAttrs::Device);
+    }
+
     /// Maps and checks the FDT.
     pub fn fdt(&mut self, physical: u64) -> Fdt<'static> {
         if physical == 0 || !physical.is_multiple_of(8) {
@@ -131,10 +136,8 @@ impl EarlyMap {
         let start = FDT_VA.saturating_add(offset) as *const u8;
         // SAFETY: the pages that the header lies in are mapped.
         let header = unsafe { core::slice::from_raw_parts(start, FDT_HEADER_BYTES) };
-        let size = match Fdt::total_size_of(header) {
-            Ok(size) => size,
-            Err(error) => refuse(&BootError::from(error)),
-        };
+        let size =
+            Fdt::total_size_of(header).unwrap_or_else(|error| refuse(&BootError::from(error)));
         let end = align_up(offset.saturating_add(size as u64), PAGE_SIZE);
         if end > header_bytes {
             let rest = distance(header_bytes, end);
@@ -143,10 +146,7 @@ impl EarlyMap {
         }
         // SAFETY: all pages that the size covers are mapped, read-only.
         let blob = unsafe { core::slice::from_raw_parts(start, size) };
-        match Fdt::new(blob) {
-            Ok(tree) => tree,
-            Err(error) => refuse(&BootError::from(error)),
-        }
+        Fdt::new(blob).unwrap_or_else(|error| refuse(&BootError::from(error)))
     }
 
     /// Maps EL2's region, which is aligned to blocks.

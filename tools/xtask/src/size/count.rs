@@ -216,11 +216,12 @@ fn character(rest: &str) -> Option<usize> {
 }
 
 /// The attributes of items that are never in the image: tests, and what only runs where it is built.
-const ELSEWHERE: [&str; 4] = [
+const ELSEWHERE: [&str; 5] = [
     "#[cfg(test)]",
     "#[cfg(feature=\"pack\")]",
     "#[cfg(feature=\"generate\")]",
     "#[cfg(any(test,feature=\"generate\"))]",
+    "#[cfg(any(test,feature=\"invariants\"))]",
 ];
 
 /// Where the items are that are never in the image, as ranges of bytes. `code` has the strings that

@@ -113,7 +113,7 @@ fn devices_follow_the_life_of_a_page() {
         world.check(&[&vm]);
         vm.begin_teardown();
         while world.host.reclaim_step(&mut world.hw, &mut vm).unwrap() == Reclaim::More {}
-        world.host.return_state(&mut world.hw, &mut vm, pages(RAM + 40, 1)).unwrap();
+        world.host.return_state(&mut world.hw, &vm, pages(RAM + 40, 1)).unwrap();
         for page in [20, 21, 30, 40, 1300, 1308] {
             assert!(reaches(&mut world, RAM + page));
         }

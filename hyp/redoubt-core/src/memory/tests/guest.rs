@@ -63,7 +63,7 @@ fn donated_memory_moves_from_host_to_vm() {
         assert_eq!(seen, pfn(RAM + 1 + page));
         assert_eq!(frame.state, State::Vm { vm: VmSlot::new(SLOT), ipa: ipa(0x80 + page) });
     }
-    assert_eq!(vm.counts().owned, 3);
+    assert_eq!(world.counts(&vm).owned, 3);
     world
         .host
         .donate_memory(&mut world.hw, &mut vm, pages(HIGH, 1), ipa(0), Contents::Zero)
@@ -172,7 +172,7 @@ fn shared_memory_is_seen_by_both_and_lent_once() {
     assert_eq!(world.vm_sees(&vm, 0x43), Some(RAM + 6));
     assert!(world.host_reaches(RAM + 6));
     assert!(!vm.lookup(&mut world.hw, ipa(0x40)).unwrap().attrs.write);
-    assert_eq!(vm.counts().borrowed, 4);
+    assert_eq!(world.counts(&vm).borrowed, 4);
     let lend = |world: &mut World, vm: &mut VmMemory, first, at| {
         world.host.share_memory(&mut world.hw, vm, pages(first, 1), ipa(at), Lend::ReadWrite)
     };
@@ -254,7 +254,7 @@ fn guests_share_and_unshare_scattered_pages() {
     share(&mut world, &mut vm, ipas(0x200, 1)).unwrap();
     assert_eq!(world.hw.content(pfn(RAM + 7)), Content::Zero, "shared without its contents");
     world.check(&[&vm]);
-    assert_eq!(vm.counts().owned, 5);
+    assert_eq!(world.counts(&vm).owned, 5);
 }
 
 #[test]
@@ -277,7 +277,7 @@ fn relinquished_pages_are_scrubbed_before_the_host_sees_them() {
     assert!(flushed < scrubbed && scrubbed < settled && settled < given);
     assert!(world.host_reaches(RAM + 1) && world.host_reaches(RAM + 2));
     assert_eq!((world.vm_sees(&vm, 1), world.vm_sees(&vm, 3)), (None, Some(RAM + 3)));
-    assert_eq!(vm.counts().owned, 2);
+    assert_eq!(world.counts(&vm).owned, 2);
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn state_pages_are_zeroed_and_returned_scrubbed() {
     refused!(world, [vm, other], Refusal::NotOwner, back(&mut world, &mut other, RAM + 40, 1));
     back(&mut world, &mut vm, RAM + 40, 3).unwrap();
     world.check(&[&vm, &other]);
-    assert_eq!(vm.counts().state, 0);
+    assert_eq!(world.counts(&vm).state, 0);
 }
 
 #[test]

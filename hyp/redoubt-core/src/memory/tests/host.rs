@@ -195,17 +195,6 @@ fn host_runs_out_of_tables_cleanly() {
 }
 
 #[test]
-fn a_plan_that_is_dropped_changes_nothing() {
-    let (mut world, mut vm) = with_vm();
-    let before = world.image(&[&vm]);
-    let range = pages(RAM, 4);
-    let plan = world.host.plan_donate_memory(&mut world.hw, &mut vm, range, ipa(0), Contents::Zero);
-    drop(plan.unwrap());
-    drop(world.host.plan_donate_hyp(&mut world.hw, range, Contents::Zero).unwrap());
-    assert!(before == world.image(&[&vm]));
-}
-
-#[test]
 fn table_estimates_grow_with_memory() {
     let geometry = vm_geometry();
     let gib = |count: u64| pages(0x4_0000, count << 18);

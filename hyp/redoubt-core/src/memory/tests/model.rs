@@ -223,7 +223,7 @@ fn run(world: &mut World, vms: &mut [VmMemory; 2], op: Op) -> Result<(), Refusal
             host.donate_state(hw, &mut vms[vm], range(first, count)?)
         }
         Op::ReturnState { vm, first, count } => {
-            host.return_state(hw, &mut vms[vm], range(first, count)?)
+            host.return_state(hw, &vms[vm], range(first, count)?)
         }
         Op::DonateMemory { vm, first, count, at, contents } => {
             host.donate_memory(hw, &mut vms[vm], range(first, count)?, ipa(at), contents)
@@ -324,7 +324,7 @@ fn clean_up(world: &mut World, vms: &mut [VmMemory; 2], model: &mut Model) {
         match (page.owner, page.used_as) {
             (Who::Hyp, _) => world.host.return_host(&mut world.hw, pages(number, 1)).unwrap(),
             (Who::Vm(vm), Use::State) => {
-                world.host.return_state(&mut world.hw, &mut vms[vm], pages(number, 1)).unwrap();
+                world.host.return_state(&mut world.hw, &vms[vm], pages(number, 1)).unwrap();
             }
             (Who::Vm(_) | Who::Host, _) => {}
         }
@@ -336,7 +336,7 @@ fn clean_up(world: &mut World, vms: &mut [VmMemory; 2], model: &mut Model) {
             calls += 1;
             assert!(calls < 50, "the teardown makes no progress");
         }
-        assert!(vm.is_gone(), "{:?}", vm.counts());
+        assert!(world.is_gone(vm), "{:?}", world.counts(vm));
     }
     let [one, two] = &*vms;
     world.check(&[one, two]);

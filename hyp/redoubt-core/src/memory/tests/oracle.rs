@@ -58,8 +58,12 @@ fn a_page_at_the_wrong_address_is_seen() {
 
 #[test]
 fn wrong_counts_are_seen() {
-    let (mut world, mut vm) = damaged();
-    vm.counts.owned += 1;
+    let (mut world, vm) = damaged();
+    let frames = &mut world.host.frames;
+    let gift = Event::HostDonateVm { vm: vm.slot(), ipa: ipa(9) };
+    for event in [Event::BootGiveHost, gift] {
+        frames.apply(pfn(CARVE), event).unwrap();
+    }
     let got = check(&mut world.hw, &world.host, &[&vm]);
     assert_eq!(got, Err(Violation::VmCounts));
 }

@@ -50,10 +50,10 @@ fn teardown_returns_everything_scrubbed_and_bounded() {
     let root = log.iter().rposition(|step| *step == Step::Scrub(pfn(RAM + 1300)));
     assert!(flushed.is_some() && flushed < root);
     assert!(flushed > log.iter().position(|step| *step == Step::Scrub(pfn(RAM + 1308))));
-    assert!(!vm.is_gone(), "state pages are still out");
+    assert!(!world.is_gone(&vm), "state pages are still out");
     assert_eq!(vm.context(), None);
-    world.host.return_state(&mut world.hw, &mut vm, pages(RAM + 1500, 2)).unwrap();
-    assert!(vm.is_gone());
+    world.host.return_state(&mut world.hw, &vm, pages(RAM + 1500, 2)).unwrap();
+    assert!(world.is_gone(&vm));
     world.check(&[&vm]);
     assert_eq!(before.0, world.image(&[]).0, "every page is the host's again");
     assert_eq!(world.host.free_tables(), free, "and in the same blocks");
@@ -104,7 +104,7 @@ fn teardown_waits_for_pins_and_goes_on() {
     });
     world.host.unpin(pages(RAM + 3, 1)).unwrap();
     tear_down(&mut world, &mut vm);
-    assert!(vm.is_gone());
+    assert!(world.is_gone(&vm));
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_loan_survives_with_its_pins_when_the_borrower_dies() {
     world.host.share_memory(&mut world.hw, &mut vm, lent, ipa(0), Lend::ReadWrite).unwrap();
     tear_down(&mut world, &mut vm);
     assert_eq!(world.host.frame(pfn(RAM)), Ok(Frame { state: State::Host, pins: 1 }));
-    assert!(vm.is_gone());
+    assert!(world.is_gone(&vm));
 }
 
 #[test]
@@ -164,6 +164,6 @@ fn going_down_scrubs_in_place_whatever_is_pinned() {
     world.check(&[&vm]);
     world.host.unpin(pages(RAM + 188, 1)).unwrap();
     tear_down(&mut world, &mut vm);
-    world.host.return_state(&mut world.hw, &mut vm, pages(RAM + 1500, 1)).unwrap();
-    assert!(vm.is_gone());
+    world.host.return_state(&mut world.hw, &vm, pages(RAM + 1500, 1)).unwrap();
+    assert!(world.is_gone(&vm));
 }

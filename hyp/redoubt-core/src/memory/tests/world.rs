@@ -11,6 +11,7 @@ use crate::fake::smmu::FakeSmmu;
 use crate::fake::{Content, FakeHw};
 use crate::frames::{DeviceOwner, FrameEntry, FrameTable};
 use crate::hw::{Stage2Context, TableMemory};
+use crate::memory::invariants::PageCounts;
 use crate::memory::{
     HostMemory, HostMemoryBuilder, VmMemory, dma_tables_needed, host_tables_needed, invariants,
 };
@@ -19,7 +20,7 @@ use crate::smmu::{Smmu, Smmus, StreamRange, probe};
 use crate::stage2::geometry::{Concatenation, Geometry};
 use crate::stage2::{Emptied, Stage2};
 use crate::tables::TablePool;
-use crate::transition::{HostAccess, State, VmSlot};
+use crate::transition::{Frame, HostAccess, State, VmSlot};
 
 /// The first page of the first region: 8 MiB at 1 GiB, so all of it merges into 2 MiB blocks.
 pub const RAM: u64 = 0x4_0000;
@@ -92,7 +93,34 @@ pub fn host_ram() -> [PageRange; 2] {
     [pages(RAM, RAM_PAGES - 512), pages(HIGH, HIGH_PAGES)]
 }
 
+impl HostMemory<'_> {
+    /// Returns the page that a VM sees at `ipa`, and its record.
+    pub fn vm_page(
+        &self,
+        hw: &mut impl TableMemory,
+        vm: &VmMemory,
+        ipa: Ipa,
+    ) -> Result<(Pfn, Frame), Refusal> {
+        if !vm.geometry().contains(ipa) {
+            return Err(Refusal::OutOfRange);
+        }
+        let mapping = vm.lookup(hw, ipa).ok_or(Refusal::NotMapped)?;
+        let page = mapping.page_of(ipa).ok_or(Refusal::NotMapped)?;
+        Ok((page, self.frame(page)?))
+    }
+}
+
 impl World {
+    /// Counts the pages that are recorded for a VM.
+    pub fn counts(&self, vm: &VmMemory) -> PageCounts {
+        invariants::tally(&self.host, vm.slot())
+    }
+
+    /// Tells whether no page belongs to the VM any more, so that slot and VMID can be used again.
+    pub fn is_gone(&self, vm: &VmMemory) -> bool {
+        vm.context().is_none() && self.counts(vm) == PageCounts::default()
+    }
+
     pub fn new() -> Self {
         Self::with_pool(None)
     }

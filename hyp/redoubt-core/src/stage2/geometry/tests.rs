@@ -74,3 +74,11 @@ fn root_index_stays_in_the_root() {
     assert_eq!(narrow.root_index(Ipa::new((1 << 32) - 1).unwrap()), Some((0, 3)));
     assert_eq!(narrow.root_index(Ipa::new(1 << 32).unwrap()), None);
 }
+
+#[test]
+fn a_walk_that_may_start_at_level_0_has_one_root() {
+    for ipa_bits in 32..=48 {
+        let geometry = Geometry::new(ipa_bits, 48, Avoid).unwrap();
+        assert_eq!(geometry.root_pages(), 1, "{ipa_bits}");
+    }
+}
