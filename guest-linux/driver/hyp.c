@@ -32,7 +32,7 @@ static const struct {
 	const char *name;
 } calls[] = {
 #define CALL(name) { REDOUBT_##name, #name }
-	CALL(VERSION), CALL(INFO), CALL(STATS),
+	CALL(VERSION), CALL(INFO), CALL(STATS), CALL(DMA_EVENT),
 	CALL(VM_CREATE), CALL(VM_SET_MEMORY), CALL(VM_ADD_TABLES),
 	CALL(VM_MAP), CALL(VM_UNMAP),
 	CALL(VCPU_CREATE), CALL(VCPU_RUN), CALL(VCPU_GET_REG), CALL(VCPU_SET_REG),
@@ -138,6 +138,18 @@ bool hyp_denied(unsigned int index, u32 *function)
 	arm_smccc_1_1_hvc(REDOUBT_DENIED, index, &res);
 	*function = res.a1;
 	return !res.a0;
+}
+
+/* The oldest event of an SMMU: *what is zero if there is none. */
+int hyp_dma_event(u64 *what, u64 *address, u64 *lost)
+{
+	struct arm_smccc_res res;
+
+	arm_smccc_1_1_hvc(REDOUBT_DMA_EVENT, &res);
+	*what = res.a1;
+	*address = res.a2;
+	*lost = res.a3;
+	return hyp_errno(REDOUBT_DMA_EVENT, 0, 0, res.a0);
 }
 
 int hyp_vm_create(u64 flags, unsigned int ipa_bits, unsigned int vcpus,

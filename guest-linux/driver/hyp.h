@@ -20,6 +20,7 @@ int hyp_errno(u32 function, u64 handle, u64 what, long status);
 int hyp_info(unsigned int selector, u64 *value);
 int hyp_stats(unsigned int cpu, unsigned int counter, u64 *value);
 bool hyp_denied(unsigned int index, u32 *function);
+int hyp_dma_event(u64 *what, u64 *address, u64 *lost);
 int hyp_vm_create(u64 flags, unsigned int ipa_bits, unsigned int vcpus,
 		  unsigned long root_pfn, u64 *handle);
 int hyp_vm_set_memory(u64 handle, u64 ipa, u64 pages);

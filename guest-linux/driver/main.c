@@ -142,7 +142,7 @@ static struct miscdevice dev = {
 
 static int __init read_limits(void)
 {
-	u64 vcpus, ipa_bits, pages, list_registers, intid, features, cpus;
+	u64 vcpus, ipa_bits, pages, list_registers, intid, features, cpus, guard, culprit;
 
 	if (hyp_info(REDOUBT_INFO_MAX_VCPUS, &vcpus) ||
 	    hyp_info(REDOUBT_INFO_IPA_BITS, &ipa_bits) ||
@@ -150,7 +150,9 @@ static int __init read_limits(void)
 	    hyp_info(REDOUBT_INFO_LIST_REGISTERS, &list_registers) ||
 	    hyp_info(REDOUBT_INFO_VIRTUAL_TIMER_INTID, &intid) ||
 	    hyp_info(REDOUBT_INFO_FEATURES, &features) ||
-	    hyp_info(REDOUBT_INFO_CPUS, &cpus))
+	    hyp_info(REDOUBT_INFO_CPUS, &cpus) ||
+	    hyp_info(REDOUBT_INFO_DMA_GUARD, &guard) ||
+	    hyp_info(REDOUBT_INFO_DMA_CULPRIT, &culprit))
 		return -ENODEV;
 
 	if (!vcpus || !pages || !list_registers || ipa_bits < 32 || ipa_bits > 52 ||
@@ -165,11 +167,11 @@ static int __init read_limits(void)
 		.list_registers = min_t(u64, list_registers, VGIC_MAX_LRS),
 		.timer_intid = intid,
 		.cpus = cpus,
+		.dma_guard = guard,
+		.dma_culprit = culprit,
 		.protected = features & REDOUBT_FEATURE_PROTECTED,
 		.stats = features & REDOUBT_FEATURE_STATS,
 	};
-	if (!(features & REDOUBT_FEATURE_DMA_GUARDED))
-		pr_warn("this hypervisor does not keep devices from the memory of protected VMs yet\n");
 	return 0;
 }
 
@@ -202,6 +204,7 @@ static int __init redoubt_init(void)
 	if (rdt_limits.stats)
 		debugfs_create_file("counters", 0400, debugfs_dir, NULL, &counters_fops);
 	debugfs_create_file("denied", 0400, debugfs_dir, NULL, &denied_fops);
+	rdt_dma_init(debugfs_dir);
 
 	pr_info("VMs with up to %u vCPUs and %u address bits, protected VMs %s\n",
 		rdt_limits.vcpus, rdt_limits.ipa_bits,
@@ -212,6 +215,7 @@ static int __init redoubt_init(void)
 static void __exit redoubt_exit(void)
 {
 	debugfs_remove(debugfs_dir);
+	rdt_dma_fini();
 	misc_deregister(&dev);
 	rdt_timer_fini();
 }

@@ -38,6 +38,8 @@
  * @list_registers: GIC list registers
  * @timer_intid: INTID of the virtual timer
  * @cpus: physical CPUs
+ * @dma_guard: why devices are not kept from memory, REDOUBT_DMA_*
+ * @dma_culprit: which device that is about
  * @protected: protected VMs are offered
  * @stats: counters count
  */
@@ -48,6 +50,8 @@ struct rdt_limits {
 	unsigned int list_registers;
 	unsigned int timer_intid;
 	unsigned int cpus;
+	u64 dma_guard;
+	u64 dma_culprit;
 	bool protected;
 	bool stats;
 };
@@ -85,6 +89,7 @@ struct rdt_vgic {
 	bool ready;
 };
 
+struct dentry;
 struct kvm_vcpu;
 struct rdt_vcpu;
 
@@ -240,6 +245,11 @@ bool rdt_timer_line(const struct rdt_vcpu *vcpu);
 bool rdt_timer_expiry(const struct rdt_vcpu *vcpu, ktime_t *expiry);
 void rdt_timer_set_active(bool active);
 void rdt_timer_deactivated(void);
+
+/* dma.c */
+void rdt_dma_init(struct dentry *dir);
+void rdt_dma_fini(void);
+void rdt_dma_explain(void);
 
 /* irq.c */
 int rdt_irq_line(struct rdt_vm *vm, const struct kvm_irq_level *level);

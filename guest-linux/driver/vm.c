@@ -335,7 +335,8 @@ int rdt_vm_create(unsigned long type)
 
 	if (vm->protected && !rdt_limits.protected) {
 		pr_warn_ratelimited("this machine does not offer protected VMs\n");
-		ret = -EINVAL;
+		rdt_dma_explain();
+		ret = -ENODEV;
 		goto free;
 	}
 

@@ -101,8 +101,8 @@ static unsigned int run(const struct test *test)
 
 int main(void)
 {
-	unsigned int count = run(case_tests) + run(random_tests);
+	unsigned int count = run(case_tests) + run(random_tests) + run(dma_tests);
 
-	printf("vgic: %u tests, %lu checks, passed\n", count, checks);
+	printf("driver: %u tests, %lu checks, passed\n", count, checks);
 	return 0;
 }

@@ -68,5 +68,6 @@ struct test {
 
 extern const struct test case_tests[];
 extern const struct test random_tests[];
+extern const struct test dma_tests[];
 
 #endif

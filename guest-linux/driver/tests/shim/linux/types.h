@@ -11,6 +11,7 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef uint64_t __u64;
 
 #define BIT(n)			(1U << (n))
 #define BIT_ULL(n)		(1ULL << (n))
