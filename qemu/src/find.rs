@@ -12,7 +12,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 /// The oldest QEMU whose machine `virt` has all that Redoubt's tests need.
-pub const MINIMUM: Version = Version { major: 9, minor: 0 };
+pub const MINIMUM: Version = Version { major: 9, minor: 2 };
 
 /// The environment variable that names another QEMU.
 pub const ENV: &str = "REDOUBT_QEMU";

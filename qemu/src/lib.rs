@@ -13,6 +13,7 @@
 
 pub mod console;
 pub mod cpio;
+pub mod fdt;
 pub mod find;
 pub mod machine;
 pub mod qmp;
@@ -21,6 +22,6 @@ pub mod vm;
 
 pub use console::{Console, Found};
 pub use find::{Qemu, Version};
-pub use machine::{Boot, Cpu, Device, Load, Machine, RAM_BASE, Serial};
+pub use machine::{Boot, Cpu, Device, Iommu, Load, Machine, RAM_BASE, SECOND_ROOT_BUS, Serial};
 pub use qmp::Qmp;
 pub use vm::{Launch, Vm};

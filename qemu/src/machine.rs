@@ -1,11 +1,13 @@
 //! What a machine looks like, and how QEMU is told.
 //!
-//! Decides the machine model: QEMU `virt` with EL2, GICv3 and ITS, one PL011, no default devices,
-//! every virtio-pci device behind the platform's IOMMU (`iommu_platform=on`, so that DMA obeys the
-//! SMMU where there is one). [`Machine::args`] is a pure function of the definition.
+//! Decides the machine model: QEMU `virt` with EL2, GICv3 and ITS, an SMMUv3 with both stages before
+//! the PCIe bus, one PL011, no default devices, every virtio-pci device behind the platform's IOMMU
+//! (`iommu_platform=on`, so that DMA obeys the SMMU). What departs from that is for tests that must
+//! see it refused. [`Machine::args`] is a pure function of the definition.
 //!
-//! Invariants: no device is there that was not asked for; paths with commas, which QEMU would read
-//! as option separators, are escaped.
+//! Invariants: no device is there that was not asked for; the n-th device, counted from one, has slot
+//! n of PCI bus 0 (or its root port has), so that a test can tell its stream; paths with commas, which
+//! QEMU would read as option separators, are escaped.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,12 @@ pub const RAM_BASE: u64 = 0x4000_0000;
 /// What every virtio-pci device gets: DMA through the platform's IOMMU, which only the modern form of
 /// the device offers.
 const VIRTIO: &str = "disable-legacy=on,iommu_platform=on";
+
+/// The teaching device, with a DMA engine that reaches every address.
+const EDU: &str = "edu,dma_mask=0xffffffffffffffff";
+
+/// The first bus number of a second root; all below it are the first one's.
+pub const SECOND_ROOT_BUS: u8 = 0x40;
 
 /// The CPU models that Redoubt is tested on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,15 +117,42 @@ pub enum Boot {
     },
 }
 
+/// What stands between the PCIe bus and memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Iommu {
+    /// Nothing.
+    None,
+    /// An SMMUv3 with both stages.
+    #[default]
+    Smmu,
+    /// An SMMUv3 without stage 2.
+    SmmuStage1,
+}
+
 /// A device on the PCIe bus.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
     /// A disk with a raw image.
     Disk(PathBuf),
+    /// The same, but with DMA that passes by the platform's IOMMU.
+    BypassingDisk(PathBuf),
     /// A network card on QEMU's own user-mode network, cut off from the real one.
     Network,
     /// QEMU's teaching device: a DMA engine that can be pointed anywhere.
     Edu,
+    /// An NVMe disk with a raw image; its serial number can be searched for in memory.
+    Nvme {
+        /// The image.
+        image: PathBuf,
+        /// The serial number, at most 20 characters.
+        serial: String,
+    },
+    /// An Intel 82574 network card, on a network like that of [`Device::Network`].
+    E1000e,
+    /// An Intel 82576 network card with virtual functions, behind a root port of its own.
+    Igb,
+    /// Another PCI root (see [`SECOND_ROOT_BUS`]) whose devices pass by the IOMMU, with an `edu` on it.
+    SecondRoot,
 }
 
 /// Where the serial port goes.
@@ -137,29 +172,37 @@ pub struct Machine {
     cpus: u32,
     memory_mib: u32,
     el2: bool,
-    smmu: bool,
+    gic: u32,
+    iommu: Iommu,
+    bus_bypass: bool,
+    device_tree: Option<PathBuf>,
     icount: bool,
     reboot: bool,
     halt: bool,
     serial: Serial,
     devices: Vec<Device>,
+    loads: Vec<Load>,
     boot: Boot,
 }
 
 impl Machine {
-    /// Defines a machine with one CPU `max`, 1 GiB and EL2, that starts `boot`.
+    /// Defines a machine with one CPU `max`, 1 GiB, EL2 and an SMMU, that starts `boot`.
     pub fn new(boot: Boot) -> Machine {
         Machine {
             cpu: Cpu::Max,
             cpus: 1,
             memory_mib: 1024,
             el2: true,
-            smmu: false,
+            gic: 3,
+            iommu: Iommu::Smmu,
+            bus_bypass: false,
+            device_tree: None,
             icount: false,
             reboot: false,
             halt: false,
             serial: Serial::Pipe,
             devices: Vec::new(),
+            loads: Vec::new(),
             boot,
         }
     }
@@ -188,9 +231,27 @@ impl Machine {
         self
     }
 
-    /// Puts an SMMUv3 with both stages before the PCIe bus.
-    pub fn smmu(mut self) -> Machine {
-        self.smmu = true;
+    /// Says what is before the PCIe bus.
+    pub fn iommu(mut self, iommu: Iommu) -> Machine {
+        self.iommu = iommu;
+        self
+    }
+
+    /// Lets every device of the first PCI root pass by the SMMU (`default-bus-bypass-iommu`).
+    pub fn bus_bypass(mut self) -> Machine {
+        self.bus_bypass = true;
+        self
+    }
+
+    /// Makes the interrupt controller a GICv4, with virtual LPIs.
+    pub fn gic_v4(mut self) -> Machine {
+        self.gic = 4;
+        self
+    }
+
+    /// Gives the machine another device tree than the one that QEMU writes (see [`crate::fdt`]).
+    pub fn device_tree(mut self, file: PathBuf) -> Machine {
+        self.device_tree = Some(file);
         self
     }
 
@@ -224,6 +285,12 @@ impl Machine {
         self
     }
 
+    /// Puts a file into memory, besides what is started.
+    pub fn load(mut self, load: Load) -> Machine {
+        self.loads.push(load);
+        self
+    }
+
     /// The physical address just behind the last byte of RAM.
     pub fn ram_end(&self) -> u64 {
         RAM_BASE + u64::from(self.memory_mib) * 1024 * 1024
@@ -238,10 +305,21 @@ impl Machine {
     pub fn args(&self) -> Vec<String> {
         let mut args = Args::default();
         let el2 = if self.el2 { "on" } else { "off" };
-        let iommu = if self.smmu { ",iommu=smmuv3" } else { "" };
-        args.pair("-machine", format!("virt,virtualization={el2},gic-version=3{iommu}"));
-        if self.smmu {
+        // Machines before 9.2 have stage 1 only; in later ones the property says nothing.
+        let (virt, iommu) = match self.iommu {
+            Iommu::None => ("virt", ""),
+            Iommu::Smmu => ("virt", ",iommu=smmuv3"),
+            Iommu::SmmuStage1 => ("virt-9.1", ",iommu=smmuv3"),
+        };
+        let bypass = if self.bus_bypass { ",default-bus-bypass-iommu=on" } else { "" };
+        let gic = self.gic;
+        let machine = format!("{virt},virtualization={el2},gic-version={gic}{iommu}{bypass}");
+        args.pair("-machine", machine);
+        if self.iommu == Iommu::Smmu {
             args.pair("-global", "arm-smmuv3.stage=nested".into());
+        }
+        if let Some(file) = &self.device_tree {
+            args.pair("-dtb", file.display().to_string());
         }
         args.pair("-cpu", self.cpu.name().into());
         args.pair("-smp", self.cpus.to_string());
@@ -264,9 +342,10 @@ impl Machine {
             }
             Serial::Terminal => args.pair("-serial", "mon:stdio".into()),
         }
-        for (index, device) in self.devices.iter().enumerate() {
-            args.device(index, device);
+        for (slot, device) in (1..).zip(&self.devices) {
+            args.device(slot, device);
         }
+        self.loads.iter().for_each(|load| args.load(load));
         args.boot(&self.boot);
         args.0
     }
@@ -286,22 +365,59 @@ impl Args {
         self.0.push(value);
     }
 
-    fn device(&mut self, index: usize, device: &Device) {
+    fn device(&mut self, slot: u32, device: &Device) {
+        let addr = format!("addr={slot:#x}");
         match device {
             Device::Disk(image) => {
-                let file = escaped(image);
-                self.pair("-drive", format!("if=none,id=disk{index},format=raw,file={file}"));
-                let on = format!("virtio-blk-pci,drive=disk{index},{VIRTIO}");
-                self.pair("-device", on);
+                self.drive(slot, image);
+                self.pair("-device", format!("virtio-blk-pci,drive=disk{slot},{addr},{VIRTIO}"));
+            }
+            Device::BypassingDisk(image) => {
+                self.drive(slot, image);
+                let on = format!("virtio-blk-pci,drive=disk{slot},{addr},disable-legacy=on");
+                self.pair("-device", format!("{on},iommu_platform=off"));
             }
             Device::Network => {
-                self.pair("-netdev", format!("user,id=net{index},restrict=on"));
-                // No boot ROM: it is another package, and nothing boots from the network.
-                let on = format!("virtio-net-pci,netdev=net{index},romfile=,{VIRTIO}");
-                self.pair("-device", on);
+                let net = self.network(slot);
+                self.pair("-device", format!("virtio-net-pci,{net},{addr},{VIRTIO}"));
             }
-            Device::Edu => self.pair("-device", "edu,dma_mask=0xffffffffffffffff".into()),
+            Device::Edu => self.pair("-device", format!("{EDU},{addr}")),
+            Device::Nvme { image, serial } => {
+                self.drive(slot, image);
+                self.pair("-device", format!("nvme,drive=disk{slot},serial={serial},{addr}"));
+            }
+            Device::E1000e => {
+                let net = self.network(slot);
+                self.pair("-device", format!("e1000e,{net},{addr}"));
+            }
+            Device::Igb => {
+                let net = self.network(slot);
+                let port = format!("pcie-root-port,id=port{slot},chassis={slot},{addr}");
+                self.pair("-device", port);
+                self.pair("-device", format!("igb,{net},bus=port{slot}"));
+            }
+            Device::SecondRoot => {
+                let root = format!("pxb-pcie,id=root{slot},bus_nr={SECOND_ROOT_BUS},{addr}");
+                self.pair("-device", format!("{root},bypass_iommu=on"));
+                // On that root there may be bridges only.
+                let port = format!("pcie-root-port,id=port{slot},chassis={slot},bus=root{slot}");
+                self.pair("-device", port);
+                self.pair("-device", format!("{EDU},bus=port{slot}"));
+            }
         }
+    }
+
+    /// The image behind the disk in `slot`.
+    fn drive(&mut self, slot: u32, image: &Path) {
+        let file = escaped(image);
+        self.pair("-drive", format!("if=none,id=disk{slot},format=raw,file={file}"));
+    }
+
+    /// The network behind the card in `slot`; returns what the card is told. No boot ROM: it is
+    /// another package, and nothing boots from the network.
+    fn network(&mut self, slot: u32) -> String {
+        self.pair("-netdev", format!("user,id=net{slot},restrict=on"));
+        format!("netdev=net{slot},romfile=")
     }
 
     fn boot(&mut self, boot: &Boot) {
