@@ -1,7 +1,7 @@
 //! Hypercalls with raw registers, and the rules that every answer must obey.
 //!
-//! Whatever the answer, X2 and X3 are zero, X4 to X29 are as they were, and the status is one that
-//! the call documents. A breach of any of these fails the case that made the call.
+//! Whatever the answer, X2 and X3 are zero (but for `DMA_EVENT`, which has something to say there), X4
+//! to X29 are as they were, and the status is one that the call documents. A breach of any of these fails the case that made the call.
 
 use redoubt_abi::{HostCall, Status};
 
@@ -49,7 +49,8 @@ pub fn judge(call: &HostCall, step: &Step) -> Check<Reply> {
     let given = self::step(call).x;
     let status = Status::from_register(step.x[0])
         .ok_or_else(|| format!("{call:x?}: unknown status {:#x}", step.x[0]))?;
-    if step.x[2] != 0 || step.x[3] != 0 {
+    let says_more = matches!(call, HostCall::DmaEvent {}) && status == Status::Success;
+    if !says_more && (step.x[2] != 0 || step.x[3] != 0) {
         return Err(format!("{call:x?}: X2 {:#x}, X3 {:#x}, not zero", step.x[2], step.x[3]));
     }
     for (index, (now, before)) in step.x.iter().zip(&given).enumerate().skip(4) {
@@ -118,4 +119,38 @@ pub fn raw(conduit: u32, x: &[u64]) -> Check<Step> {
 /// When EL2 does not answer.
 pub fn info(selector: redoubt_abi::call::Info) -> Check<u64> {
     succeed(HostCall::Info { selector: selector as u64 })
+}
+
+/// What an SMMU recorded of a device that it kept from memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaEvent {
+    /// Number of the event (IHI 0070, 7.3).
+    pub kind: u8,
+    /// Whether the device wanted to write.
+    pub write: bool,
+    /// Which device.
+    pub stream: u32,
+    /// Where to.
+    pub address: u64,
+}
+
+/// Takes the oldest event of the SMMUs, and tells how many were lost so far.
+///
+/// # Errors
+/// When EL2 does not answer.
+pub fn dma_event() -> Check<(Option<DmaEvent>, u64)> {
+    let request = HostCall::DmaEvent {};
+    let step = device::run_one(step(&request))?;
+    let reply = judge(&request, &step)?;
+    if reply.status != Status::Success {
+        return Err(format!("DMA_EVENT: {}", reply.status.name()));
+    }
+    let [kind, ..] = reply.value.to_le_bytes();
+    let event = DmaEvent {
+        kind,
+        write: reply.value & 0x100 != 0,
+        stream: (reply.value >> 32) as u32,
+        address: step.x[2],
+    };
+    Ok(((kind != 0).then_some(event), step.x[3]))
 }

@@ -11,6 +11,8 @@ mod bench;
 mod cases;
 mod device;
 mod hyper;
+mod its;
+mod masters;
 mod memory;
 mod oracle;
 mod vm;
@@ -31,14 +33,22 @@ The hostile host: attack cases against Redoubt.
 Usage: redoubt-hostile [OPTIONS] COMMAND
 
 Commands:
-  list             print the cases: name, catalogue number, what must hold
-  run [CASE...]    run the cases named, or all; prints `CASE name ... ok|FAILED why` lines, a line
-                   `N passed, N failed`, and exits with 1 if any failed
+  list [GROUP]     print the cases that this machine can run: name, catalogue number, what must hold
+  run [CASE...]    run the cases named, or all that this machine can run; prints `CASE name ... ok|FAILED why` lines,
+                   a line `N passed, N failed`, and exits with 1 if any failed. Groups can be named, too: `gic`;
+                   `dma`, which need an edu, an NVMe and an igb device and are not in `all`
+  guard            print `GUARD reason culprit` (INFO of DMA_GUARD and DMA_CULPRIT), and how VM_CREATE
+                   answers: `PROTECTED status` and `ORDINARY status`
+  stray            have an edu device write where it may, and print whether that `LANDED`, the event
+                   as `EVENT kind stream address`, and whether it was bus master
   bench            print `BENCH name value` lines: ticks of the counter for each operation
+  bench-ordinary   the same, of what needs no protected VM
+  throughput       the same for /dev/vda, /dev/nvme0n1 (whose contents are lost) and the network:
+                   nanoseconds of the CPU for each request; needs no module and no Redoubt
   peek ADDRESS     print the 64-bit value at a physical address, read by the kernel; exits with 1 if
                    EL2 refuses the read
-  hold             start a canary and show it
-  reset            start a canary, show it, and reset the machine while it runs on another CPU
+  hold [dma]       start a canary and show it; with `dma`, edu devices write to it all the time
+  reset [dma]      start a canary, show it, and reset the machine while it runs on another CPU
   sysregs          print every system register encoding that can be read here
   primitives       test the module alone, without Redoubt
 
@@ -92,19 +102,33 @@ fn arguments() -> Check<Arguments> {
     Ok(arguments)
 }
 
+/// Whether a word names a group of cases.
+fn is_group(name: &&str) -> bool {
+    matches!(*name, "dma" | "gic")
+}
+
 /// Runs the cases and prints a line each; returns how many failed.
 fn run(names: &[String], arguments: &Arguments) -> Check<usize> {
     let all = names.is_empty() || names.iter().any(|name| name == "all");
-    for name in names.iter().filter(|name| *name != "all") {
-        if !cases::all().any(|case| case.name == name) {
+    let groups: Vec<&str> = names.iter().map(String::as_str).filter(is_group).collect();
+    for name in names.iter().filter(|name| *name != "all" && !is_group(&name.as_str())) {
+        let mut known = cases::all().chain(cases::devices());
+        let Some(case) = known.find(|case| case.name == name) else {
             return Err(format!("no case {name}; see `redoubt-hostile list`"));
+        };
+        if !case.needs.met() {
+            return Err(format!("{name} needs {}", case.needs.text()));
         }
     }
     device::open()?;
     let ram = arguments.ram_base.zip(arguments.ram_size);
     let mut world = World::new(&arguments.payloads, ram)?;
     let (mut passed, mut failed) = (0_usize, 0_usize);
-    for case in cases::all().filter(|case| all || names.iter().any(|name| name == case.name)) {
+    let one = |name: &str| names.iter().any(|one| one == name);
+    let chosen = |case: &cases::Case| one(case.name) || (all && !cases::is_device(case));
+    let in_groups = |case: &cases::Case| groups.iter().any(|group| cases::is_in(case, group));
+    let cases = cases::here().filter(|case| chosen(case) || in_groups(case));
+    for case in cases {
         let result = (case.run)(&mut world);
         let after = world.check().map_err(|why| format!("afterwards: {why}"));
         match result.and(after) {
@@ -119,6 +143,9 @@ fn run(names: &[String], arguments: &Arguments) -> Check<usize> {
         }
     }
     if arguments.pause {
+        if let Ok(holes) = memory::hidden(world.ram) {
+            holes.iter().for_each(|(start, end)| println!("HIDDEN {start:#x} {end:#x}"));
+        }
         world.canary.show()?;
     }
     println!("{passed} passed, {failed} failed");
@@ -142,15 +169,21 @@ fn peek(words: &[String]) -> Check<bool> {
 }
 
 /// Keeps a canary, so that the machine can be reset under it.
-fn hold(payloads: &Path) -> Check {
+fn hold(payloads: &Path, under_fire: bool) -> Check {
     let canary = Canary::start(payloads, Options { protected: true, vcpus: 1 })?;
+    if under_fire {
+        cases::dma::fire_at(&canary)?;
+    }
     canary.show()?;
     canary.vm.finish()
 }
 
 /// Resets the machine while a canary runs on another CPU.
-fn reset(payloads: &Path) -> Check {
+fn reset(payloads: &Path, under_fire: bool) -> Check {
     let canary = Canary::start(payloads, Options { protected: true, vcpus: 1 })?;
+    if under_fire {
+        cases::dma::fire_at(&canary)?;
+    }
     canary.show()?;
     canary.vm.park(0);
     let reset = cases::firmware::system_reset();
@@ -165,17 +198,29 @@ fn execute() -> Check<bool> {
         Some((command, rest)) => (command.as_str(), rest),
         None => ("help", &[][..]),
     };
+    let under_fire = rest.iter().any(|word| word == "dma");
     match command {
         "list" => {
-            for case in cases::all() {
+            let group = rest.first().map_or("all", String::as_str);
+            for case in cases::here().filter(|case| cases::is_in(case, group)) {
                 println!("{:<28} {:<10} {}", case.name, case.catalogue, case.holds);
             }
             Ok(true)
         }
         "run" => run(rest, &arguments).map(|failed| failed == 0),
         "bench" => device::open().and_then(|()| bench::run(&arguments.payloads)).map(|()| true),
-        "hold" => device::open().and_then(|()| hold(&arguments.payloads)).map(|()| true),
-        "reset" => device::open().and_then(|()| reset(&arguments.payloads)).map(|()| true),
+        "bench-ordinary" => {
+            device::open().and_then(|()| bench::ordinary(&arguments.payloads)).map(|()| true)
+        }
+        "throughput" => bench::throughput::run().map(|()| true),
+        "guard" => device::open().and_then(|()| cases::dma::print_guard()).map(|()| true),
+        "stray" => device::open().and_then(|()| cases::dma::print_stray()).map(|()| true),
+        "hold" => {
+            device::open().and_then(|()| hold(&arguments.payloads, under_fire)).map(|()| true)
+        }
+        "reset" => {
+            device::open().and_then(|()| reset(&arguments.payloads, under_fire)).map(|()| true)
+        }
         "peek" => peek(rest),
         "sysregs" => device::open().and_then(|()| cases::registers::print()).map(|()| true),
         "primitives" => {

@@ -58,6 +58,12 @@ impl Pages {
         1 << self.order
     }
 
+    /// Physical address of the first.
+    #[must_use]
+    pub const fn address(self) -> u64 {
+        self.pfn * PAGE
+    }
+
     /// All page frame numbers.
     #[must_use]
     pub const fn pfns(self) -> std::ops::Range<u64> {

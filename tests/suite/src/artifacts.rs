@@ -17,6 +17,8 @@ pub struct Artifacts {
     pub guest: PathBuf,
     /// The part of the initrd that attacks.
     pub hostile: PathBuf,
+    /// Bare-metal programs; in the part that attacks, too.
+    pub payloads: Vec<PathBuf>,
     /// U-Boot for QEMU.
     pub u_boot: PathBuf,
     /// Where logs go.
@@ -26,6 +28,12 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
+    /// A bare-metal program by its name.
+    pub fn payload(&self, name: &str) -> Result<&Path> {
+        let found = self.payloads.iter().find(|payload| payload.ends_with(name));
+        found.map(PathBuf::as_path).with_context(|| format!("the payload `{name}` was not built"))
+    }
+
     /// The image with Redoubt in it.
     pub fn redoubt(&self) -> Result<&Path> {
         self.image.as_deref().context("there is no Redoubt image: the hypervisor was not built")

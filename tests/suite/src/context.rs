@@ -55,16 +55,25 @@ impl Context {
 
     /// The report of a run, which is made if no test has asked for it before.
     pub fn report(&self, run: &'static HostRun) -> Result<Arc<Report>> {
+        self.report_of(run.name, |context| run.perform(context))
+    }
+
+    /// The report that `perform` makes under this name, if no test has asked for it before.
+    pub fn report_of(
+        &self,
+        name: &'static str,
+        perform: impl FnOnce(&Context) -> Result<Report>,
+    ) -> Result<Arc<Report>> {
         let mut runs = self.runs.lock().unwrap_or_else(PoisonError::into_inner);
-        self.note_log(&self.artifacts.logs.join(format!("{}.log", run.name)));
-        match runs.get(run.name) {
+        self.note_log(&self.artifacts.logs.join(format!("{name}.log")));
+        match runs.get(name) {
             Some(Some(report)) => return Ok(report.clone()),
             // The test that made it has said why.
-            Some(None) => bail!("the run `{}` has failed, see above", run.name),
+            Some(None) => bail!("the run `{name}` has failed, see above"),
             None => {}
         }
-        let outcome = run.perform(self).map(Arc::new);
-        runs.insert(run.name, outcome.as_ref().ok().cloned());
+        let outcome = perform(self).map(Arc::new);
+        runs.insert(name, outcome.as_ref().ok().cloned());
         outcome
     }
 

@@ -9,7 +9,7 @@
 //! failed, and so has one during which the machine died.
 
 mod guests;
-mod reset;
+pub(crate) mod reset;
 
 use std::fs;
 use std::time::Duration;
@@ -29,17 +29,42 @@ struct Target {
     cpu: Cpu,
     cpus: u32,
     memory_mib: u32,
+    /// Which attacks.
+    group: &'static str,
+    /// What is added to the host's command line.
+    append: &'static str,
+    /// Whether the GIC has what GICv4 adds.
+    gic_v4: bool,
 }
 
 /// With everything a CPU can have.
-const FULL: Target = Target { name: "isolation-max", cpu: Cpu::Max, cpus: 4, memory_mib: 2048 };
+const FULL: Target = Target {
+    name: "isolation-max",
+    cpu: Cpu::Max,
+    cpus: 4,
+    memory_mib: 2048,
+    group: "all",
+    append: "",
+    gic_v4: false,
+};
 /// Without SVE, pointer authentication and fine-grained traps.
 const PLAIN: Target =
-    Target { name: "isolation-cortex-a72", cpu: Cpu::CortexA72, cpus: 4, memory_mib: 1024 };
+    Target { name: "isolation-cortex-a72", cpu: Cpu::CortexA72, memory_mib: 1024, ..FULL };
+/// With an ITS that Linux leaves alone, so that the attacks have it for themselves; and one that can do
+/// more than EL2 offers.
+const IDLE_ITS: Target = Target {
+    name: "isolation-its",
+    memory_mib: 1024,
+    group: "gic",
+    append: " irqchip.gicv3_nolpi=1",
+    gic_v4: true,
+    ..FULL
+};
 
 /// The longest that all attacks may take.
 const LIMIT: Duration = Duration::from_secs(420);
-const PAGE: u64 = 4096;
+/// The size of a page.
+pub(crate) const PAGE: u64 = 4096;
 
 /// The tests of this suite.
 pub fn tests() -> Vec<Test> {
@@ -47,6 +72,9 @@ pub fn tests() -> Vec<Test> {
         Test::many(Suite::Isolation, "attacks by the host (max)", |context| attack(context, FULL)),
         Test::many(Suite::Isolation, "attacks by the host (cortex-a72)", |context| {
             attack(context, PLAIN)
+        }),
+        Test::many(Suite::Isolation, "attacks through the interrupt controller", |context| {
+            attack(context, IDLE_ITS)
         }),
     ];
     tests.extend(reset::tests());
@@ -61,9 +89,11 @@ fn attack(context: &Context, target: Target) -> Result<Vec<Case>> {
     let boot = Boot::Kernel {
         image: context.artifacts.redoubt()?.to_owned(),
         initrd: Some(initrd),
-        append: COMMAND_LINE.into(),
+        append: format!("{COMMAND_LINE}{}", target.append),
     };
-    let machine = Machine::new(boot)
+    let machine = Machine::new(boot);
+    let machine = if target.gic_v4 { machine.gic_v4() } else { machine };
+    let machine = machine
         .cpu(target.cpu)
         .cpus(target.cpus)
         .memory_mib(target.memory_mib)
@@ -86,12 +116,13 @@ fn initrd(context: &Context, target: Target) -> Result<std::path::PathBuf> {
     fs::create_dir_all(&artifacts.scratch)
         .with_context(|| format!("cannot make {}", artifacts.scratch.display()))?;
     let size = u64::from(target.memory_mib) * 1024 * 1024;
+    let group = target.group;
     let script = format!(
         "insmod /hostile/hostile.ko || exit 1\n\
          cd /hostile\n\
-         ./redoubt-hostile list | sed 's/^/LISTED /'\n\
+         ./redoubt-hostile list {group} | sed 's/^/LISTED /'\n\
          ./redoubt-hostile --ram-base {RAM_BASE:#x} --ram-size {size:#x} \
-         --payloads /hostile/payload --pause run\n\
+         --payloads /hostile/payload --pause run {group}\n\
          [ $? -le 1 ]\n"
     );
     let mut extra = cpio::Archive::new();
@@ -127,7 +158,7 @@ fn watch(vm: &mut Vm, context: &Context) -> Result<()> {
 }
 
 /// Where the secret is and what it hashes to: the line `CANARY PFN HASH`.
-fn canary(text: &str) -> Result<(u64, u64)> {
+pub(crate) fn canary(text: &str) -> Result<(u64, u64)> {
     let line = text.lines().find_map(|line| line.strip_prefix("CANARY ")).context("no canary")?;
     let numbers = line.split_whitespace().map(hex);
     let [pfn, hash] = numbers.collect::<Result<Vec<_>>>()?[..] else {
@@ -137,13 +168,13 @@ fn canary(text: &str) -> Result<(u64, u64)> {
     Ok((page, hash))
 }
 
-fn hex(word: &str) -> Result<u64> {
+pub(crate) fn hex(word: &str) -> Result<u64> {
     u64::from_str_radix(word.trim_start_matches("0x"), 16)
         .with_context(|| format!("\"{word}\" is no number"))
 }
 
 /// The results of all cases that the program lists.
-fn results(text: &str) -> Result<Vec<Case>> {
+pub(crate) fn results(text: &str) -> Result<Vec<Case>> {
     let lines = || text.lines().map(|line| line.trim_end_matches('\r'));
     let mut cases = Vec::new();
     let mut reached_all = true;
@@ -172,7 +203,7 @@ fn results(text: &str) -> Result<Vec<Case>> {
 }
 
 /// The hash that the canary uses: FNV-1a, 64 bits.
-fn fnv(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv(bytes: &[u8]) -> u64 {
     let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }

@@ -13,6 +13,7 @@
 mod artifacts;
 mod boot;
 mod context;
+mod dma;
 mod host;
 mod isolation;
 
@@ -31,6 +32,8 @@ pub enum Suite {
     Boot,
     /// What the host and guests must not be able to do.
     Isolation,
+    /// What devices must not be able to do, whoever drives them.
+    Dma,
 }
 
 impl fmt::Display for Suite {
@@ -38,6 +41,7 @@ impl fmt::Display for Suite {
         f.write_str(match self {
             Suite::Boot => "boot",
             Suite::Isolation => "isolation",
+            Suite::Dma => "dma",
         })
     }
 }
@@ -121,6 +125,7 @@ impl Test {
 pub fn tests() -> Vec<Test> {
     let mut tests = boot::tests();
     tests.extend(isolation::tests());
+    tests.extend(dma::tests());
     tests
 }
 

@@ -1,27 +1,21 @@
 //! Measures what things cost, in instructions.
 //!
-//! Decides the machine: one CPU on which an instruction is a nanosecond of machine time, so that a
+//! Decides the machines: one CPU on which an instruction is a nanosecond of machine time, so that a
 //! difference of the counter is an exact and repeatable number of instructions. What is measured is
 //! decided by the programs that measure; each result is a line `BENCH name value` on the console.
+
+mod devices;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use redoubt_qemu::{Boot, Launch, Machine, Qemu, cpio};
-use redoubt_suite::Artifacts;
+use redoubt_qemu::Qemu;
 
 use crate::build;
-use crate::paths::{Paths, make_folder};
+use crate::paths::Paths;
 use crate::ui;
-
-/// The longest that all measurements may take.
-const LIMIT: Duration = Duration::from_secs(1200);
-
-/// What the host runs.
-const SCRIPT: &str = include_str!("bench/host.sh");
 
 /// `cargo xtask bench`.
 pub fn command() -> Result<ExitCode> {
@@ -29,17 +23,20 @@ pub fn command() -> Result<ExitCode> {
     let artifacts = build::everything(&paths)?;
     let qemu = Qemu::find()?;
     ui::heading("Bench");
-    let results = ui::step("measuring", |_| {
-        let text = measure(&artifacts, &qemu)?;
-        let results = collected(&text)?;
-        let count = results.len();
-        Ok((results, format!("{count} values")))
-    })?;
-    if let Some((missing, ..)) = TABLE.iter().find(|row| !results.contains_key(row.0)) {
-        let log = artifacts.logs.join("bench.log");
-        bail!("`{missing}` was not measured: see {}", log.display());
+    let mut results = BTreeMap::new();
+    for target in &devices::TARGETS {
+        results.extend(ui::step(target.what, |_| {
+            let found = devices::measure(target, &artifacts, &qemu)?;
+            let count = found.len();
+            Ok((found, format!("{count} values")))
+        })?);
+    }
+    let mut names = TABLE.iter().map(|row| row.0.to_owned()).chain(devices::names());
+    if let Some(missing) = names.find(|name| !results.contains_key(name)) {
+        bail!("`{missing}` was not measured: see {}/bench*.log", artifacts.logs.display());
     }
     show(&results);
+    devices::show(&results);
     let file = paths.out.join("bench.json");
     let json = serde_json::to_string_pretty(&results).context("the results are no JSON")?;
     fs::write(&file, json + "\n").with_context(|| format!("cannot write {}", file.display()))?;
@@ -79,29 +76,6 @@ fn show(results: &BTreeMap<String, u64>) {
         let reference = reference.map_or(String::new(), |value| value.to_string());
         println!("{what:<52}{value:>12}{reference:>12}");
     }
-}
-
-/// Boots the machine and returns what it said.
-fn measure(artifacts: &Artifacts, qemu: &Qemu) -> Result<String> {
-    make_folder(&artifacts.scratch)?;
-    let initrd = artifacts.scratch.join("bench.initrd");
-    let mut script = cpio::Archive::new();
-    script.file("cmd", 0o755, SCRIPT.as_bytes())?;
-    let parts = [artifacts.host.clone(), artifacts.hostile.clone()];
-    cpio::concatenate(&parts, &script.finish()?, &initrd)?;
-    let boot = Boot::Kernel {
-        image: artifacts.redoubt()?.to_owned(),
-        initrd: Some(initrd),
-        append: redoubt_suite::COMMAND_LINE.into(),
-    };
-    let machine = Machine::new(boot).cpus(1).memory_mib(1024).icount();
-    let mut vm = Launch::new(qemu, &machine, &artifacts.logs.join("bench.log")).start()?;
-    for text in redoubt_suite::FATAL {
-        vm.console().fail_on(text);
-    }
-    vm.wait_for("HOST done: ", LIMIT)?;
-    vm.wait_exit(Duration::from_secs(120))?;
-    Ok(vm.kill())
 }
 
 /// The results in what the machine said.

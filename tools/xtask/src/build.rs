@@ -79,6 +79,7 @@ fn finish(
         host: initramfs.host,
         guest: initramfs.guest,
         hostile: initramfs.hostile,
+        payloads: parts.payloads.clone(),
         u_boot: arm64.u_boot(),
         logs: paths.logs(),
         scratch: paths.scratch(),

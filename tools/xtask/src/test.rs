@@ -26,6 +26,8 @@ pub enum Suite {
     Boot,
     /// What host and guests must not be able to do, in QEMU
     Isolation,
+    /// What devices must not be able to do, in QEMU
+    Dma,
 }
 
 impl Suite {
@@ -35,6 +37,7 @@ impl Suite {
             Suite::Unit => None,
             Suite::Boot => Some(redoubt_suite::Suite::Boot),
             Suite::Isolation => Some(redoubt_suite::Suite::Isolation),
+            Suite::Dma => Some(redoubt_suite::Suite::Dma),
         }
     }
 }

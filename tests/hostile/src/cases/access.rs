@@ -63,7 +63,7 @@ fn jump_step(physical: u64) -> Step {
 }
 
 /// Forms of access with X1 the address: instruction and name.
-const FORMS: [(&str, u32); 22] = [
+pub const FORMS: [(&str, u32); 22] = [
     ("LDRB", 0x3940_0020),
     ("LDRH", 0x7940_0020),
     ("LDR W", 0xb940_0020),
@@ -89,7 +89,10 @@ const FORMS: [(&str, u32); 22] = [
 ];
 
 /// Pages that are not the host's: of EL2, of the canary, its tables, its state.
-fn foreign(world: &World) -> Check<Vec<(&'static str, u64)>> {
+///
+/// # Errors
+/// When the region of EL2 cannot be found.
+pub fn foreign(world: &World) -> Check<Vec<(&'static str, u64)>> {
     let vm = &world.canary.vm;
     let mut pages = vec![
         ("secret of the canary", world.canary.secret_page()?.0),

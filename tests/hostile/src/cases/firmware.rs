@@ -315,8 +315,7 @@ fn refused_reset(world: &mut World) -> Check {
 }
 
 fn psci_table(_: &mut World) -> Check {
-    // Not tried here, because they end the machine: SYSTEM_OFF, SYSTEM_RESET, SYSTEM_RESET2,
-    // SYSTEM_SUSPEND, CPU_OFF, CPU_SUSPEND, CPU_DEFAULT_SUSPEND and their 64-bit forms.
+    // Not tried here, because they end the machine: SYSTEM_OFF, SYSTEM_RESET, SYSTEM_RESET2, CPU_OFF, CPU_SUSPEND, CPU_DEFAULT_SUSPEND and their 64-bit forms.
     let denied = [
         0x8400_0005_u64, // MIGRATE
         0xc400_0005,
@@ -325,6 +324,8 @@ fn psci_table(_: &mut World) -> Check {
         0x8400_000b, // CPU_FREEZE
         0x8400_000d, // NODE_HW_STATE
         0xc400_000d,
+        0x8400_000e, // SYSTEM_SUSPEND
+        0xc400_000e,
         0x8400_000f, // PSCI_SET_SUSPEND_MODE
         0x8400_0010, // PSCI_STAT_RESIDENCY
         0x8400_0011, // PSCI_STAT_COUNT

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use redoubt_qemu::{Boot, Machine, Qmp, Vm, cpio};
+use redoubt_qemu::{Boot, Device, Machine, Qmp, Vm, cpio};
 
 use super::{PAGE, canary, fnv, hex};
 use crate::context::Context;
@@ -25,13 +25,17 @@ const SCRUBBED: &str = "pages that VMs of an earlier boot had left";
 /// The tests of this module.
 pub fn tests() -> Vec<Test> {
     vec![
-        Test::new(Suite::Isolation, "a reset that EL2 does not see (Z1)", unseen),
-        Test::new(Suite::Isolation, "the host resets the machine under a VM (Z1)", asked_for),
+        Test::new(Suite::Isolation, "a reset that EL2 does not see (Z1)", |context| {
+            unseen(context, "isolation-reset-unseen", "hold", &[])
+        }),
+        Test::new(Suite::Isolation, "the host resets the machine under a VM (Z1)", |context| {
+            asked_for(context, "isolation-reset-asked-for", "reset", &[])
+        }),
     ]
 }
 
 /// A machine that runs one command of the attacks' program.
-fn machine(context: &Context, name: &str, command: &str) -> Result<Machine> {
+fn machine(context: &Context, name: &str, command: &str, devices: &[Device]) -> Result<Machine> {
     let artifacts = &context.artifacts;
     fs::create_dir_all(&artifacts.scratch)
         .with_context(|| format!("cannot make {}", artifacts.scratch.display()))?;
@@ -50,7 +54,8 @@ fn machine(context: &Context, name: &str, command: &str) -> Result<Machine> {
         // The loader of the next boot overwrites where the initrd was: no VM is to lie there.
         append: format!("{COMMAND_LINE} retain_initrd"),
     };
-    Ok(Machine::new(boot).cpus(2).memory_mib(1024))
+    let machine = Machine::new(boot).cpus(2).memory_mib(1024);
+    Ok(devices.iter().cloned().fold(machine, Machine::device))
 }
 
 /// Memory that a VM had.
@@ -109,9 +114,9 @@ fn start(context: &Context, machine: &Machine, name: &str) -> Result<(Vm, Qmp)> 
     Ok((vm, qmp))
 }
 
-fn unseen(context: &Context) -> Result<()> {
-    let name = "isolation-reset-unseen";
-    let machine = machine(context, name, "hold")?.reboots();
+/// Resets a machine that runs `command`, which shows a VM, by its reset button.
+pub fn unseen(context: &Context, name: &str, command: &str, devices: &[Device]) -> Result<()> {
+    let machine = machine(context, name, command, devices)?.reboots();
     let (vm, mut qmp) = start(context, &machine, name)?;
     let remains = Remains::find(context, &vm, &mut qmp)?;
     qmp.reset()?;
@@ -133,9 +138,9 @@ fn unseen(context: &Context) -> Result<()> {
     vm.wait_for("CANARY-END", LIMIT).map(drop)
 }
 
-fn asked_for(context: &Context) -> Result<()> {
-    let name = "isolation-reset-asked-for";
-    let machine = machine(context, name, "reset")?.halts();
+/// Lets a machine that runs `command`, which shows a VM, reset itself.
+pub fn asked_for(context: &Context, name: &str, command: &str, devices: &[Device]) -> Result<()> {
+    let machine = machine(context, name, command, devices)?.halts();
     let (mut vm, mut qmp) = start(context, &machine, name)?;
     let remains = Remains::find(context, &vm, &mut qmp)?;
     vm.send("continue\n")?;

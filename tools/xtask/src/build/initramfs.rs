@@ -13,6 +13,9 @@ use super::kmod;
 use crate::paths::{Paths, write_if_changed};
 use crate::setup::Arm64;
 
+/// Stock modules that only tests load: drivers of the devices that are attacked, or attack.
+const TEST_MODULES: [&str; 4] = ["nvme", "e1000e", "igb", "igbvf"];
+
 /// What was built and goes in; a stock host without Redoubt gets nothing of it.
 #[derive(Debug, Default)]
 pub struct Parts {
@@ -64,7 +67,7 @@ pub fn build(paths: &Paths, arm64: &Arm64, parts: &Parts) -> Result<Initramfs> {
     let archives = [
         ("host.cpio", host(&recipes.join("host"), arm64, parts)?),
         ("guest.cpio", boots.finish()?),
-        ("hostile.cpio", hostile(parts)?),
+        ("hostile.cpio", hostile(arm64, parts)?),
     ];
     for (name, bytes) in &archives {
         write_if_changed(&folder.join(name), bytes)?;
@@ -100,13 +103,7 @@ fn host(recipe: &Path, arm64: &Arm64, parts: &Parts) -> Result<Vec<u8>> {
     let list = recipe.join("modules");
     let wanted =
         fs::read_to_string(&list).with_context(|| format!("cannot read {}", list.display()))?;
-    let mut order = String::new();
-    for module in kmod::stock(arm64, &names(&wanted))? {
-        let path = format!("/lib/modules/{}.ko", module.name);
-        archive.file(&path, 0o644, &module.bytes)?;
-        order.push_str(&path);
-        order.push('\n');
-    }
+    let order = stock_modules(&mut archive, arm64, &names(&wanted), "lib/modules")?;
     archive.file("etc/modules", 0o644, order.as_bytes())?;
     if let Some(driver) = &parts.driver {
         archive.file_from("lib/redoubt/redoubt.ko", 0o644, driver)?;
@@ -117,9 +114,29 @@ fn host(recipe: &Path, arm64: &Arm64, parts: &Parts) -> Result<Vec<u8>> {
     archive.finish()
 }
 
-fn hostile(parts: &Parts) -> Result<Vec<u8>> {
+/// Adds stock modules, and what they need, to a folder; the list in `FOLDER/order` (which is also
+/// returned) has them in the order in which they load.
+fn stock_modules(
+    archive: &mut Archive,
+    arm64: &Arm64,
+    wanted: &[&str],
+    folder: &str,
+) -> Result<String> {
+    let mut order = String::new();
+    for module in kmod::stock(arm64, wanted)? {
+        let path = format!("/{folder}/{}.ko", module.name);
+        archive.file(&path, 0o644, &module.bytes)?;
+        order.push_str(&path);
+        order.push('\n');
+    }
+    archive.file(&format!("{folder}/order"), 0o644, order.as_bytes())?;
+    Ok(order)
+}
+
+fn hostile(arm64: &Arm64, parts: &Parts) -> Result<Vec<u8>> {
     let mut archive = Archive::new();
     archive.folder("hostile/payload")?;
+    stock_modules(&mut archive, arm64, &TEST_MODULES, "hostile/modules")?;
     if let Some(program) = &parts.hostile {
         archive.file_from("hostile/redoubt-hostile", 0o755, program)?;
     }
