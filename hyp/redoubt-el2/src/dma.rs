@@ -246,7 +246,7 @@ pub fn start_smmus(
             .and_then(|()| withdraw(devices, &node.registers.page_outward()));
         if started.is_none() {
             *devices = before;
-            for (number, _) in all().take_while(|(other, _)| *other < number) {
+            for (number, _) in all().take_while(|(other, _)| *other <= number) {
                 let _ = smmu::block(&mut Hw::new(), RegisterFrame::Smmu(number));
             }
             return Err(unusable(Reason::SmmuUnusable, &node.registers));
