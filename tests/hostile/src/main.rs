@@ -148,6 +148,12 @@ fn run(names: &[String], arguments: &Arguments) -> Check<usize> {
         }
         world.canary.show()?;
     }
+    // Nobody else would: the kernel does not know of these VMs.
+    for vm in [world.canary.vm, world.second.vm] {
+        if let Err(why) = vm.finish() {
+            eprintln!("a VM is left over: {why}");
+        }
+    }
     println!("{passed} passed, {failed} failed");
     Ok(failed)
 }
