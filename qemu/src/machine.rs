@@ -177,6 +177,7 @@ pub struct Machine {
     bus_bypass: bool,
     device_tree: Option<PathBuf>,
     icount: bool,
+    plugin: Option<String>,
     reboot: bool,
     halt: bool,
     serial: Serial,
@@ -198,6 +199,7 @@ impl Machine {
             bus_bypass: false,
             device_tree: None,
             icount: false,
+            plugin: None,
             reboot: false,
             halt: false,
             serial: Serial::Pipe,
@@ -258,6 +260,15 @@ impl Machine {
     /// Makes one instruction one nanosecond of machine time, for repeatable measurements.
     pub fn icount(mut self) -> Machine {
         self.icount = true;
+        self
+    }
+
+    /// Loads a TCG plugin with these arguments (`name=value`), and takes from the machine what differs
+    /// from run to run: its clock starts at a fixed date and follows the instructions, and its random
+    /// numbers are always the same. Meant for machines with [`Machine::icount`].
+    pub fn plugin(mut self, file: &Path, arguments: &[String]) -> Machine {
+        let arguments: String = arguments.iter().map(|argument| format!(",{argument}")).collect();
+        self.plugin = Some(format!("file={}{arguments}", escaped(file)));
         self
     }
 
@@ -326,6 +337,11 @@ impl Machine {
         args.pair("-m", format!("{}M", self.memory_mib));
         if self.icount {
             args.pair("-icount", "shift=0,sleep=off".into());
+        }
+        if let Some(plugin) = &self.plugin {
+            args.pair("-plugin", plugin.clone());
+            args.pair("-rtc", "base=2026-01-01,clock=vm".into());
+            args.pair("-seed", "1".into());
         }
         args.one("-nodefaults");
         args.pair("-display", "none".into());

@@ -1,0 +1,3 @@
+//! Workloads of the attack profile.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! QEMU TCG plugin of the attack profile.
