@@ -108,9 +108,10 @@ pub struct Event {
 }
 
 /// Returns how many pages EL2 sets aside for the queues and the stream table of one SMMU: level 1 and
-/// queues, a full level-2 table, one for each end of each range, and what alignment may waste.
-pub const fn memory_needed(streams: &[StreamRange]) -> u64 {
-    (streams.len() as u64).saturating_mul(2).saturating_add(3).saturating_mul(GROUP)
+/// queues, a full level-2 table, one for each end of each range, and what
+/// alignment may waste.
+pub const fn memory_needed(ranges: usize) -> u64 {
+    (ranges as u64).saturating_mul(2).saturating_add(3).saturating_mul(GROUP)
 }
 
 /// Makes an SMMU abort all transactions of all devices, and disables it with its queues and

@@ -17,7 +17,7 @@ use redoubt_core::addr::{PAGE_SIZE, Pa, PageRange, Pfn};
 use redoubt_core::cpu::MAX_CPUS;
 use redoubt_core::exit::Access;
 use redoubt_core::frames::DeviceMap;
-use redoubt_core::gic::{GicGuard, ITS_PAGES, Mmio};
+use redoubt_core::gic::{GicGuard, ITS_PAGES, MAX_ITS, Mmio};
 use redoubt_core::hw::{DeviceHw, RegisterFrame};
 use redoubt_core::refusal::Refusal;
 use redoubt_core::smmu::{self, Smmu, Smmus, StreamRange};
@@ -30,7 +30,7 @@ use crate::sync::{BootCell, Lock, rank};
 use crate::window::{Use, Window};
 
 /// Pages of the GIC's registers that trap.
-const MAX_TRAPPED: usize = mmio::MAX_ITS + 2 * MAX_CPUS;
+const MAX_TRAPPED: usize = MAX_ITS + 2 * MAX_CPUS;
 /// Bytes of a frame of the GIC's registers.
 const GIC_FRAME: u64 = 0x1_0000;
 /// Where the identification registers of a frame begin: the host reads them itself.
@@ -111,39 +111,39 @@ fn streams(node: &SmmuNode, room: &mut [StreamRange; MAX_STREAMS]) -> usize {
 
 /// Pages that SMMUs and the GIC's guard need besides tables.
 pub fn pages_needed(machine: &MachineInfo) -> u64 {
-    let mut room = [StreamRange { first: 0, count: 0 }; MAX_STREAMS];
     let its = (machine.its.len() as u64).saturating_mul(ITS_PAGES);
-    machine.smmus.iter().fold(its, |sum, node| {
-        let used = streams(node, &mut room);
-        sum.saturating_add(smmu::memory_needed(room.get(..used).unwrap_or_default()))
-    })
+    machine
+        .smmus
+        .iter()
+        .fold(its, |sum, node| sum.saturating_add(smmu::memory_needed(node.streams.len())))
 }
 
 /// Configuration space of a host bridge.
 struct Ecam<'m>(&'m HostBridge);
 
 impl Ecam<'_> {
-    /// Maps the space of one function; requester IDs count from the bridge's first bus.
-    fn window(&self, requester: u16) -> Option<Window> {
+    /// Maps the space of one function and finds a register in it; requester IDs count from the
+    /// bridge's first bus.
+    fn register(&self, requester: u16, offset: u16) -> Option<(Window, *mut u32)> {
         let first = u64::from(self.0.first_bus) << 8;
-        let offset = u64::from(requester).checked_sub(first)?.checked_mul(PAGE_SIZE)?;
-        let inside = offset.checked_add(PAGE_SIZE)? <= self.0.config.size();
-        let page = Pa::new(self.0.config.start().checked_add(offset)?)?;
-        inside.then(|| Window::map(Use::Config, page))
+        let function = u64::from(requester).checked_sub(first)?.checked_mul(PAGE_SIZE)?;
+        let inside = function.checked_add(PAGE_SIZE)? <= self.0.config.size();
+        let page = Pa::new(self.0.config.start().checked_add(function)?)?;
+        let window = inside.then(|| Window::map(Use::Config, page))?;
+        let register = window.pointer::<u32>().wrapping_add(usize::from(offset & 0xfff) / 4);
+        Some((window, register))
     }
 }
 
 impl ConfigSpace for Ecam<'_> {
     fn read(&mut self, requester: u16, offset: u16) -> u32 {
-        let Some(window) = self.window(requester) else { return u32::MAX };
-        let register = window.pointer::<u32>().wrapping_add(usize::from(offset & 0xfff) / 4);
+        let Some((_window, register)) = self.register(requester, offset) else { return u32::MAX };
         // SAFETY: the register lies in the mapped page, which the FDT calls configuration space.
         unsafe { register.read_volatile() }
     }
 
     fn write(&mut self, requester: u16, offset: u16, value: u32) {
-        let Some(window) = self.window(requester) else { return };
-        let register = window.pointer::<u32>().wrapping_add(usize::from(offset & 0xfff) / 4);
+        let Some((_window, register)) = self.register(requester, offset) else { return };
         // SAFETY: as in `read`; bus mastering and bus numbers are what is written.
         unsafe { register.write_volatile(value) }
     }
@@ -270,7 +270,7 @@ fn start_smmu(number: u8, node: &SmmuNode, stage2: &Stage2, memory: &mut Pages) 
     let mut room = [StreamRange { first: 0, count: 0 }; MAX_STREAMS];
     let used = streams(node, &mut room);
     let streams = room.get(..used)?;
-    let own = memory.take(smmu::memory_needed(streams))?;
+    let own = memory.take(smmu::memory_needed(used))?;
     let mut hw = Hw::new();
     let features = smmu::probe(&mut hw, frame).ok()?;
     Smmu::start(&mut hw, frame, &features, streams, own, stage2).ok()

@@ -5,14 +5,13 @@
 
 use redoubt_core::addr::Pa;
 use redoubt_core::cpu::MAX_CPUS;
+use redoubt_core::gic::MAX_ITS;
 use redoubt_core::hw::RegisterFrame;
 use redoubt_core::smmu::MAX_SMMUS;
 
 use crate::layout::{FIRST_DEVICE, FIXMAP_VA};
 use crate::window;
 
-/// Most interrupt translation services.
-pub const MAX_ITS: usize = 8;
 /// First page of the ITSs.
 const ITS: u64 = 2 * MAX_SMMUS as u64;
 /// First page of the redistributors.

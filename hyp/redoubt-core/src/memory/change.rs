@@ -59,8 +59,7 @@ impl HostMemory<'_> {
     ) -> Result<(), Refusal> {
         vm.check_alive()?;
         let event = Event::HostDonateMeta { vm: vm.slot, kind: MetaKind::State };
-        self.give_away(hw, range, Contents::Zero, |_| Ok(event))?;
-        Ok(())
+        self.give_away(hw, range, Contents::Zero, |_| Ok(event))
     }
 
     /// The host gives pages to a VM as memory, from `ipa` on.

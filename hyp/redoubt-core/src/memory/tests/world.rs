@@ -287,7 +287,7 @@ fn start_smmus(hw: &mut FakeHw, stage2: &Stage2) -> Smmus {
     for memory in SMMU_MEMORY {
         let frame = hw.add_smmu(FakeSmmu::new());
         let features = probe(hw, frame).unwrap();
-        let memory = pages(memory, crate::smmu::memory_needed(&STREAMS));
+        let memory = pages(memory, crate::smmu::memory_needed(STREAMS.len()));
         smmus.push(Smmu::start(hw, frame, &features, &STREAMS, memory, stage2).unwrap()).unwrap();
     }
     smmus
