@@ -2,7 +2,8 @@
 
 use redoubt_abi::{HostCall, Status};
 
-use super::{DEVICE, LPI, Lpis, PROPERTY_BITS, PROTECTED, refusals};
+use super::lpi::Lpis;
+use super::{DEVICE, LPI, PROPERTY_BITS, PROTECTED, refusals};
 use crate::Check;
 use crate::a64;
 use crate::device::{self, Attribute, Log, Runner, Step, WINDOW};
