@@ -78,6 +78,20 @@ impl Qemu {
         self.version
     }
 
+    /// Fails, with what to do, where this QEMU was built without TCG plugins.
+    pub fn require_plugins(&self) -> Result<()> {
+        let output = self.command().args(["-plugin", "help"]).output();
+        let output = output.context("QEMU cannot be started: `cargo xtask setup` installs it")?;
+        if !output.status.success() {
+            bail!(
+                "{} was built without TCG plugins (`--enable-plugins`), which record what runs: \
+                 name one with them in {ENV}, such as Debian's qemu-system-arm",
+                self.program.to_string_lossy()
+            );
+        }
+        Ok(())
+    }
+
     /// A command that runs this QEMU.
     pub fn command(&self) -> Command {
         Command::new(&self.program)

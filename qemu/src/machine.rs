@@ -101,6 +101,20 @@ pub enum Boot {
         /// The kernel command line.
         append: String,
     },
+    /// A hypervisor that is told by the device tree where the kernel and the initrd of its first
+    /// guest lie in memory (modules below `/chosen`, as Xen wants them).
+    Hypervisor {
+        /// The hypervisor, in the form of an arm64 Linux Image.
+        image: PathBuf,
+        /// The hypervisor's command line.
+        append: String,
+        /// The guest's kernel.
+        kernel: Load,
+        /// The guest's kernel command line.
+        kernel_append: String,
+        /// The guest's initrd.
+        initrd: Load,
+    },
     /// Firmware in flash (U-Boot), with files already in memory for it to start.
     Firmware {
         /// The firmware image.
@@ -446,6 +460,16 @@ impl Args {
                 if !append.is_empty() {
                     self.pair("-append", append.clone());
                 }
+            }
+            Boot::Hypervisor { image, append, kernel, kernel_append, initrd } => {
+                self.pair("-kernel", image.display().to_string());
+                self.pair("-append", append.clone());
+                let bootargs = kernel_append.replace(',', ",,");
+                let (address, file) = (kernel.address, escaped(&kernel.file));
+                let kernel = format!("addr={address:#x},kernel={file},bootargs={bootargs}");
+                self.pair("-device", format!("guest-loader,{kernel}"));
+                let (address, file) = (initrd.address, escaped(&initrd.file));
+                self.pair("-device", format!("guest-loader,addr={address:#x},initrd={file}"));
             }
             Boot::Firmware { image, loads } => {
                 self.pair("-bios", image.display().to_string());

@@ -1,6 +1,6 @@
 //! Versions as QEMU and its distributors write them.
 
-use super::{MINIMUM, Version};
+use super::{ENV, MINIMUM, Qemu, Version};
 
 #[test]
 fn reads_a_distribution_version() {
@@ -28,4 +28,15 @@ fn orders_by_number_not_by_text() {
     assert!(Version { major: 10, minor: 0 } > MINIMUM);
     assert!(Version { major: 7, minor: 2 } < MINIMUM);
     assert!(Version { major: 9, minor: 10 } > Version { major: 9, minor: 2 });
+}
+
+#[test]
+fn a_qemu_without_plugins_is_named() {
+    let qemu = |program: &str| Qemu { program: program.into(), version: MINIMUM };
+    assert!(qemu("true").require_plugins().is_ok());
+    let error = qemu("false").require_plugins().unwrap_err().to_string();
+    assert!(
+        error.contains("false was built without TCG plugins") && error.contains(ENV),
+        "{error}"
+    );
 }

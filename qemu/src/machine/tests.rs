@@ -1,6 +1,6 @@
 //! Definitions and the arguments they become.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Boot, Cpu, Device, Iommu, Load, Machine, Serial};
 
@@ -37,6 +37,25 @@ fn a_plain_machine() {
 }
 
 #[test]
+fn a_hypervisor_finds_its_first_guest_in_memory() {
+    let load = |file: &str, address| Load { file: PathBuf::from(file), address };
+    let machine = Machine::new(Boot::Hypervisor {
+        image: PathBuf::from("x"),
+        append: "console=dtuart".into(),
+        kernel: load("k,1", 0x6000_0000),
+        kernel_append: "console=hvc0,9600 a=b".into(),
+        initrd: load("i", 0x6800_0000),
+    });
+    let args = machine.args();
+    assert_eq!(value(&args, "-kernel"), Some("x"));
+    assert_eq!(value(&args, "-append"), Some("console=dtuart"));
+    assert_eq!(value(&args, "-initrd"), None);
+    let has = |text: &str| args.iter().any(|arg| arg == text);
+    assert!(has("guest-loader,addr=0x60000000,kernel=k,,1,bootargs=console=hvc0,,9600 a=b"));
+    assert!(has("guest-loader,addr=0x68000000,initrd=i"));
+}
+
+#[test]
 fn switches_show_and_hide() {
     let args = kernel().without_el2().iommu(Iommu::None).icount().reboots().args();
     assert_eq!(value(&args, "-machine"), Some("virt,virtualization=off,gic-version=3"));
@@ -45,6 +64,17 @@ fn switches_show_and_hide() {
     assert!(!args.iter().any(|arg| arg == "-no-reboot" || arg == "-no-shutdown"));
     let halts = kernel().halts().args();
     assert!(["-no-reboot", "-no-shutdown"].iter().all(|name| halts.iter().any(|arg| arg == name)));
+}
+
+#[test]
+fn a_machine_with_a_plugin_repeats_itself() {
+    let arguments = ["out=r", "privileged=2"].map(String::from);
+    let args = kernel().icount().plugin(Path::new("a,b.so"), &arguments).args();
+    assert_eq!(value(&args, "-plugin"), Some("file=a,,b.so,out=r,privileged=2"));
+    assert_eq!(value(&args, "-rtc"), Some("base=2026-01-01,clock=vm"));
+    assert_eq!(value(&args, "-seed"), Some("1"));
+    assert_eq!(value(&kernel().args(), "-plugin"), None);
+    assert_eq!(value(&kernel().args(), "-seed"), None);
 }
 
 #[test]
