@@ -1,8 +1,9 @@
 //! What a profile says: the report, as it is written to JSON and shown in the terminal and the page.
 //!
 //! Decides what is reported, and in which units. A *line* is a distinct pair of source file and line
-//! number in the image's DWARF line table; an instruction without line information counts as a line
-//! of its own (hand-written assembly is one instruction a line). A *function* is a distinct pair of
+//! number that DWARF names for an instruction: the one in the line table, and those of the calls that
+//! were inlined around it; an instruction without line information counts as a line of its own
+//! (hand-written assembly is one instruction a line). A *function* is a distinct pair of
 //! file and function name, inlined functions included. *Instructions* are executions, not addresses.
 //!
 //! Invariants: everything here is a function of the recordings and the images: no time, no path of
