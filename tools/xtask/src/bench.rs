@@ -5,6 +5,7 @@
 //! decided by the programs that measure; each result is a line `BENCH name value` on the console.
 
 mod devices;
+mod peers;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,11 +15,15 @@ use anyhow::{Context, Result, bail};
 use redoubt_qemu::Qemu;
 
 use crate::build;
+use crate::cli::BenchArgs;
 use crate::paths::Paths;
 use crate::ui;
 
 /// `cargo xtask bench`.
-pub fn command() -> Result<ExitCode> {
+pub fn command(args: &BenchArgs) -> Result<ExitCode> {
+    if args.peers {
+        return peers::command();
+    }
     let paths = Paths::find()?;
     let artifacts = build::everything(&paths)?;
     let qemu = Qemu::find()?;
@@ -44,38 +49,37 @@ pub fn command() -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is shown: the name of a result, what it is, and what pKVM in Linux 6.12 needs for the like
-/// on the same machine.
-const TABLE: [(&str, &str, Option<u64>); 19] = [
-    ("boot", "boot, from EL2's first instruction to the host's", None),
-    ("host_hvc", "hypercall of the host, answered at EL2", None),
-    ("donate_first_page", "VM_MAP of one page that splits a 2 MiB block", None),
-    ("donate_per_page", "VM_MAP to a protected VM, scrubbed, per page", None),
-    ("donate_kept_per_page", "VM_MAP to a protected VM, KEEP, per page", None),
-    ("lend_per_page", "VM_MAP to an ordinary VM, per page", None),
-    ("unmap_per_page", "VM_UNMAP, per page", None),
-    ("destroy", "VM_DESTROY", None),
-    ("reclaim_per_page", "VM_RECLAIM, scrubbed, per page", None),
-    ("run_mmio_exit_protected", "VCPU_RUN from MMIO exit to MMIO exit, protected", None),
-    ("run_mmio_exit", "VCPU_RUN from MMIO exit to MMIO exit", None),
-    ("guest_hvc", "hypercall of a guest, answered at EL2", Some(9_071)),
-    ("guest_counter", "counter read by a guest", None),
-    ("protected_hvc", "hypercall of a guest of the VMM, answered at EL2", Some(9_071)),
-    ("protected_kernel_mmio_read", "MMIO read answered by the driver", Some(7_590)),
-    ("protected_vmm_mmio_read", "MMIO read answered by the VMM", Some(18_399)),
-    ("unprotected_hvc", "the same of an unprotected guest: hypercall", None),
-    ("unprotected_kernel_mmio_read", "MMIO read answered by the driver", None),
-    ("unprotected_vmm_mmio_read", "MMIO read answered by the VMM", None),
+/// What is shown: the name of a result, and what it is.
+const TABLE: [(&str, &str); 19] = [
+    ("boot", "boot, from EL2's first instruction to the host's"),
+    ("host_hvc", "hypercall of the host, answered at EL2"),
+    ("donate_first_page", "VM_MAP of one page that splits a 2 MiB block"),
+    ("donate_per_page", "VM_MAP to a protected VM, scrubbed, per page"),
+    ("donate_kept_per_page", "VM_MAP to a protected VM, KEEP, per page"),
+    ("lend_per_page", "VM_MAP to an ordinary VM, per page"),
+    ("unmap_per_page", "VM_UNMAP, per page"),
+    ("destroy", "VM_DESTROY"),
+    ("reclaim_per_page", "VM_RECLAIM, scrubbed, per page"),
+    ("run_mmio_exit_protected", "VCPU_RUN from MMIO exit to MMIO exit, protected"),
+    ("run_mmio_exit", "VCPU_RUN from MMIO exit to MMIO exit"),
+    ("guest_hvc", "hypercall of a guest, answered at EL2"),
+    ("guest_counter", "counter read by a guest"),
+    ("protected_hvc", "hypercall of a guest of the VMM, answered at EL2"),
+    ("protected_kernel_mmio_read", "MMIO read answered by the driver"),
+    ("protected_vmm_mmio_read", "MMIO read answered by the VMM"),
+    ("unprotected_hvc", "the same of an unprotected guest: hypercall"),
+    ("unprotected_kernel_mmio_read", "MMIO read answered by the driver"),
+    ("unprotected_vmm_mmio_read", "MMIO read answered by the VMM"),
 ];
 
 /// Prints the table.
 fn show(results: &BTreeMap<String, u64>) {
-    println!("{:<52}{:>12}{:>12}", "instructions", "Redoubt", "pKVM 6.12");
-    for (name, what, reference) in TABLE {
+    println!("{:<52}{:>12}", "instructions", "Redoubt");
+    for (name, what) in TABLE {
         let value = results.get(name).map_or("missing".into(), u64::to_string);
-        let reference = reference.map_or(String::new(), |value| value.to_string());
-        println!("{what:<52}{value:>12}{reference:>12}");
+        println!("{what:<52}{value:>12}");
     }
+    println!("Beside pKVM, KVM and Xen: `cargo xtask bench --peers`");
 }
 
 /// The results in what the machine said.

@@ -15,11 +15,14 @@ use anyhow::Result;
 use redoubt_suite::Artifacts;
 
 use crate::paths::Paths;
-use crate::setup::{self, Ready};
+use crate::road::Road;
+use crate::setup::{self, Arm64, Ready};
 use crate::ui;
 
 pub use cross::hypervisor_elf;
 use initramfs::Parts;
+pub use initramfs::modules;
+pub use kmod::debug_path;
 
 /// `cargo xtask build`.
 pub fn command() -> Result<ExitCode> {
@@ -31,6 +34,42 @@ pub fn command() -> Result<ExitCode> {
 
 /// Sets up, builds all products and says where they are.
 pub fn everything(paths: &Paths) -> Result<Artifacts> {
+    Ok(for_profile(paths)?.artifacts)
+}
+
+/// All products, and what else the attack profile wants to know of them.
+#[derive(Clone, Debug)]
+pub struct Built {
+    /// What machines are started with.
+    pub artifacts: Artifacts,
+    /// The part of the initrd with the workloads.
+    pub workload: PathBuf,
+    /// The programs that are part of the systems, with their debug information.
+    pub programs: Programs,
+    /// The stock kernel.
+    pub arm64: Arm64,
+    /// The folder that the source files' names in the programs begin with.
+    pub root: PathBuf,
+}
+
+/// Programs with their debug information.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The hypervisor.
+    pub hypervisor: PathBuf,
+    /// The virtual machine monitor.
+    pub vmm: PathBuf,
+    /// The driver, a kernel module.
+    pub driver: PathBuf,
+}
+
+/// The version of the compiler that the hypervisor is built with.
+pub fn compiler() -> Result<String> {
+    Road::find().compiler()
+}
+
+/// Sets up and builds all products, as [`everything`] does, and says more of them.
+pub fn for_profile(paths: &Paths) -> Result<Built> {
     let ready = setup::ensure(paths)?;
     ui::heading("Build");
     println!("  .. arm64 toolchain: {}", ready.road.describe());
@@ -41,39 +80,46 @@ pub fn everything(paths: &Paths) -> Result<Artifacts> {
 pub fn stock_host(paths: &Paths) -> Result<Artifacts> {
     let ready = setup::ensure(paths)?;
     ui::heading("Build");
-    finish(paths, &ready, None, &Parts::default())
+    Ok(finish(paths, &ready, None, &Parts::default())?.0)
 }
 
-fn products(paths: &Paths, ready: &Ready) -> Result<Artifacts> {
+fn products(paths: &Paths, ready: &Ready) -> Result<Built> {
     let arm64 = &ready.arm64;
     let bare_metal = cross::bare_metal(paths, ready.road)?;
     let programs = cross::host_programs(paths, ready.road)?;
+    let driver = kmod::build(paths, arm64, "driver", &paths.root.join("guest-linux/driver"))?;
+    let kvm_test = kmod::driver_test(paths)?;
+    let module = kmod::build(paths, arm64, "hostile", &paths.root.join("tests/hostile/kmod"))?;
     let parts = Parts {
-        vmm: Some(programs.vmm),
+        vmm: Some(programs.vmm.clone()),
         hostile: Some(programs.hostile),
         payloads: bare_metal.payloads,
-        driver: Some(kmod::build(paths, arm64, "driver", &paths.root.join("guest-linux/driver"))?),
-        kvm_test: Some(kmod::driver_test(paths)?),
-        module: Some(kmod::build(paths, arm64, "hostile", &paths.root.join("tests/hostile/kmod"))?),
+        driver: Some(driver.clone()),
+        kvm_test: Some(kvm_test),
+        module: Some(module),
+        workload: Some(programs.workload),
     };
     let image = image::build(paths, arm64, &bare_metal.hypervisor)?;
-    finish(paths, ready, Some(image), &parts)
+    let (artifacts, workload) = finish(paths, ready, Some(image), &parts)?;
+    let hypervisor = bare_metal.hypervisor;
+    let programs = Programs { hypervisor, vmm: programs.vmm, driver };
+    Ok(Built { artifacts, workload, programs, arm64: arm64.clone(), root: paths.root.clone() })
 }
 
-/// Builds the initramfs and says where everything is.
+/// Builds the initramfs and says where everything is, and where the workloads' part of it is.
 fn finish(
     paths: &Paths,
     ready: &Ready,
     image: Option<PathBuf>,
     parts: &Parts,
-) -> Result<Artifacts> {
+) -> Result<(Artifacts, PathBuf)> {
     let arm64 = &ready.arm64;
     let initramfs = ui::step("initramfs of host and guest", |_| {
         let built = initramfs::build(paths, arm64, parts)?;
         let size = built.size()?;
         Ok((built, ui::bytes(size)))
     })?;
-    Ok(Artifacts {
+    let artifacts = Artifacts {
         image,
         kernel: arm64.kernel(),
         host: initramfs.host,
@@ -83,5 +129,6 @@ fn finish(
         u_boot: arm64.u_boot(),
         logs: paths.logs(),
         scratch: paths.scratch(),
-    })
+    };
+    Ok((artifacts, initramfs.workload))
 }

@@ -6,7 +6,8 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use redoubt_qemu::Cpu;
 
-use crate::{bench, build, generate, lint, run, setup, size, test};
+use crate::profile::systems::{System, Workload};
+use crate::{bench, build, generate, lint, profile, run, setup, size, test};
 
 /// Builds, runs and tests Redoubt, a hypervisor that keeps virtual machines safe from their host.
 #[derive(Debug, Parser)]
@@ -37,7 +38,9 @@ enum Command {
     /// Measures the trusted base: lines, unsafe blocks, image size, panics, dependencies
     Size,
     /// Measures costs in instructions
-    Bench,
+    Bench(BenchArgs),
+    /// Measures the attack profile: how much privileged code workloads traverse
+    Profile(ProfileArgs),
 }
 
 /// What `run` takes.
@@ -75,6 +78,31 @@ pub struct TestArgs {
     pub without_redoubt: bool,
 }
 
+/// What `bench` takes.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct BenchArgs {
+    /// Compare with pKVM, KVM and Xen instead of measuring Redoubt in detail
+    #[arg(long)]
+    pub peers: bool,
+}
+
+/// What `profile` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ProfileArgs {
+    /// Only this system; can be given more than once
+    #[arg(long, value_name = "SYSTEM", value_enum)]
+    pub system: Vec<System>,
+    /// Only this workload; can be given more than once
+    #[arg(long, value_name = "WORKLOAD", value_enum)]
+    pub workload: Vec<Workload>,
+    /// Compare Redoubt's own profile with the recorded one, and fail where it has grown
+    #[arg(long, conflicts_with_all = ["system", "workload", "record"])]
+    pub check: bool,
+    /// Write the summary and the record that are checked in (docs/attack-profile.*)
+    #[arg(long, conflicts_with_all = ["system", "workload"])]
+    pub record: bool,
+}
+
 impl Cli {
     /// Runs the command that was given.
     pub fn run(self) -> Result<ExitCode> {
@@ -86,7 +114,8 @@ impl Cli {
             Command::Generate => generate::command(),
             Command::Lint => lint::command(),
             Command::Size => size::command(),
-            Command::Bench => bench::command(),
+            Command::Bench(args) => bench::command(&args),
+            Command::Profile(args) => profile::command(&args),
         }
     }
 }

@@ -35,11 +35,11 @@ pub fn command() -> Result<ExitCode> {
         cargo.arg("--all-features").args(["--", "-D", "warnings"]);
         Ok((shell::output(&mut cargo)?, String::new()))
     })?;
-    for (target, packages) in
-        [(BARE, ["redoubt-el2", "redoubt-payload"]), (LINUX, ["redoubt", "redoubt-hostile"])]
-    {
+    let bare = ["redoubt-el2", "redoubt-payload"];
+    let linux = ["redoubt", "redoubt-hostile", "redoubt-workload"];
+    for (target, packages) in [(BARE, bare.as_slice()), (LINUX, &linux)] {
         ui::step(&format!("clippy on {} for {target}", packages.join(", ")), |_| {
-            Ok((clippy(&paths, ready.road, target, &packages)?, String::new()))
+            Ok((clippy(&paths, ready.road, target, packages)?, String::new()))
         })?;
     }
     Ok(ExitCode::SUCCESS)

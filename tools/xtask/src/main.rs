@@ -14,6 +14,7 @@ mod elf;
 mod generate;
 mod lint;
 mod paths;
+mod profile;
 mod road;
 mod run;
 mod setup;

@@ -57,6 +57,11 @@ impl Paths {
         self.out.join("cargo")
     }
 
+    /// The attack profile.
+    pub fn profile(&self) -> PathBuf {
+        self.out.with_file_name("profile")
+    }
+
     /// The image that a bootloader starts: Redoubt with the host's kernel.
     pub fn image(&self) -> PathBuf {
         self.out.join("redoubt.img")

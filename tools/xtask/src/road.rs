@@ -83,6 +83,18 @@ impl Road {
         command
     }
 
+    /// The version of the compiler.
+    pub fn compiler(self) -> Result<String> {
+        let mut rustc = match self {
+            Road::Targets => Command::new("rustc"),
+            Road::Debian => Command::new("/usr/bin/rustc"),
+        };
+        for name in INHERITED {
+            rustc.env_remove(name);
+        }
+        Ok(shell::output(rustc.arg("--version"))?.trim().to_owned())
+    }
+
     /// Makes `command`, a `check`, run clippy on this workspace's crates, all warnings being errors.
     pub fn clippy(self, command: &mut Command) -> Result<()> {
         let driver = match self {

@@ -10,7 +10,9 @@
 mod apt;
 mod debs;
 mod packages;
+pub mod peers;
 mod release;
+pub mod xen;
 
 use std::fs::File;
 use std::process::ExitCode;
@@ -22,6 +24,7 @@ use crate::road::Road;
 use crate::ui;
 
 pub use debs::Arm64;
+pub use packages::{BROWSER_ENV, browser};
 
 /// What the other commands may count on.
 #[derive(Clone, Debug)]

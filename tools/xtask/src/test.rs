@@ -3,6 +3,7 @@
 //! Decides what is run and how it is shown; what is tested is in the crates and in
 //! `redoubt-suite`. The last line is `N passed, N failed`, whatever happened before.
 
+mod profile;
 pub mod unit;
 
 use std::process::ExitCode;
@@ -28,13 +29,15 @@ pub enum Suite {
     Isolation,
     /// What devices must not be able to do, in QEMU
     Dma,
+    /// The attack profile: its plugin, its gate, its page, and peers
+    Profile,
 }
 
 impl Suite {
     /// The suite of `redoubt-suite` behind it.
     fn in_qemu(self) -> Option<redoubt_suite::Suite> {
         match self {
-            Suite::Unit => None,
+            Suite::Unit | Suite::Profile => None,
             Suite::Boot => Some(redoubt_suite::Suite::Boot),
             Suite::Isolation => Some(redoubt_suite::Suite::Isolation),
             Suite::Dma => Some(redoubt_suite::Suite::Dma),
@@ -98,7 +101,10 @@ fn run(args: &TestArgs, tests: &[Test], count: &mut Count) -> Result<()> {
     if matches!(args.suite, None | Some(Suite::Unit)) && !filtered {
         unit::run(&paths, count)?;
     }
-    if args.suite == Some(Suite::Unit) {
+    if matches!(args.suite, None | Some(Suite::Profile)) && !filtered {
+        profile::run(&paths, count)?;
+    }
+    if matches!(args.suite, Some(Suite::Unit | Suite::Profile)) {
         return Ok(());
     }
     if tests.is_empty() {

@@ -42,6 +42,15 @@ impl Step {
         self.bar.set_message(format!("{}: {detail}", self.name));
     }
 
+    /// Prints a line while the step goes on.
+    pub fn line(&self, text: &str) {
+        if self.bar.is_hidden() {
+            println!("{text}");
+        } else {
+            self.bar.println(text);
+        }
+    }
+
     /// Ends a step that went well; `what` came out of it.
     pub fn done(self, what: &str) {
         self.finish("ok", what);

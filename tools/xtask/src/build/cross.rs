@@ -30,25 +30,34 @@ pub struct HostPrograms {
     pub vmm: PathBuf,
     /// The attacks.
     pub hostile: PathBuf,
+    /// The workloads of the attack profile.
+    pub workload: PathBuf,
 }
 
 /// Builds what runs without an operating system.
 pub fn bare_metal(paths: &Paths, road: Road) -> Result<BareMetal> {
     let programs = programs(paths, road, BARE, &["redoubt-el2", "redoubt-payload"])?;
-    let (mut hypervisors, payloads): (Vec<_>, Vec<_>) =
+    let (mut hypervisors, mut payloads): (Vec<_>, Vec<_>) =
         programs.into_iter().partition(|program| program.ends_with("redoubt-el2"));
+    // Cargo's order is that in which they were ready; an initrd shall not depend on it.
+    payloads.sort();
     let hypervisor = hypervisors.pop().context("cargo built no redoubt-el2")?;
     Ok(BareMetal { hypervisor, payloads })
 }
 
 /// Builds what runs in the host's user space.
 pub fn host_programs(paths: &Paths, road: Road) -> Result<HostPrograms> {
-    let programs = programs(paths, road, LINUX, &["redoubt", "redoubt-hostile"])?;
+    let programs =
+        programs(paths, road, LINUX, &["redoubt", "redoubt-hostile", "redoubt-workload"])?;
     let named = |name: &str| {
         let found = programs.iter().find(|program| program.ends_with(name)).cloned();
         found.with_context(|| format!("cargo built no {name}"))
     };
-    Ok(HostPrograms { vmm: named("redoubt")?, hostile: named("redoubt-hostile")? })
+    Ok(HostPrograms {
+        vmm: named("redoubt")?,
+        hostile: named("redoubt-hostile")?,
+        workload: named("redoubt-workload")?,
+    })
 }
 
 /// Builds the hypervisor and returns the linked program.

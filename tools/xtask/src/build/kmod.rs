@@ -76,6 +76,19 @@ pub struct Module {
     pub bytes: Vec<u8>,
 }
 
+/// Where, below the folder of all modules of a kernel, the module `name` is before it is compressed:
+/// `kernel/fs/ext4/ext4.ko`. The package with debug information has it at the same place.
+pub fn debug_path(arm64: &Arm64, name: &str) -> Result<String> {
+    let mut files = BTreeMap::new();
+    index(&arm64.modules(), &mut files)?;
+    let file = files
+        .get(&plain(name))
+        .with_context(|| format!("the stock kernel has no module `{name}` (is it built in?)"))?;
+    let below = file.strip_prefix(arm64.modules()).context("a module is outside its folder")?;
+    let text = below.to_string_lossy();
+    Ok(format!("kernel/{}", text.strip_suffix(".xz").unwrap_or(&text)))
+}
+
 /// Unpacks the modules `wanted` and those they need, each behind what it needs.
 pub fn stock(arm64: &Arm64, wanted: &[&str]) -> Result<Vec<Module>> {
     let mut files = BTreeMap::new();

@@ -4,6 +4,8 @@
 //! suites that are needed, in lists kept below `.cache/`. So third-party sources are not asked, a
 //! foreign architecture need not be added to the system, and the system's sources stay as they are.
 
+mod sources;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -212,6 +214,25 @@ impl Apt {
         Ok(field.with_context(|| format!("`{package}` depends on nothing"))?.to_owned())
     }
 
+    /// Bytes of the newest version of `package`, as it is downloaded.
+    pub fn size(&self, package: &str) -> Result<u64> {
+        let mut command = self.command("apt-cache", &["show", "--no-all-versions", package]);
+        let text = shell::output(&mut command)
+            .with_context(|| format!("the mirror has no package `{package}`"))?;
+        let field = text.lines().find_map(|line| line.strip_prefix("Size: "));
+        field
+            .and_then(|size| size.trim().parse().ok())
+            .with_context(|| format!("the mirror does not say how large `{package}` is"))
+    }
+
+    /// `package` and all that it needs, on a system where nothing is installed.
+    pub fn closure(&self, package: &str) -> Result<Vec<String>> {
+        let arguments = ["--no-install-recommends", "--simulate", "install", package];
+        let text = shell::output(&mut self.command("apt-get", &arguments))
+            .with_context(|| format!("the mirror has not all that `{package}` needs"))?;
+        Ok(installed(&text))
+    }
+
     /// Removes the lists and whatever was downloaded.
     pub fn forget(self) -> Result<()> {
         crate::paths::remove_folder(&self.folder)
@@ -222,6 +243,12 @@ impl Apt {
         command.args(&self.options).args(arguments);
         command
     }
+}
+
+/// The packages that a simulation of apt would install.
+fn installed(simulation: &str) -> Vec<String> {
+    let lines = simulation.lines().filter_map(|line| line.strip_prefix("Inst "));
+    lines.filter_map(|line| line.split_whitespace().next()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

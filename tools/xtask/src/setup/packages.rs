@@ -4,7 +4,9 @@
 //! called.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -71,6 +73,31 @@ pub fn ensure(paths: &Paths, road: Road) -> Result<()> {
     }
     install(paths, release, &missing, qemu.is_err())?;
     Qemu::find().map(drop)
+}
+
+/// The browser that looks at pages, and letters for it.
+const BROWSER: [&str; 2] = ["chromium", "fonts-dejavu-core"];
+
+/// The environment variable that names another Chromium.
+pub const BROWSER_ENV: &str = "REDOUBT_CHROMIUM";
+
+/// Makes sure that there is a browser, and says which.
+pub fn browser(paths: &Paths) -> Result<PathBuf> {
+    if let Some(named) = env::var_os(BROWSER_ENV) {
+        return Ok(named.into());
+    }
+    let missing = missing(&BROWSER);
+    if !missing.is_empty() {
+        if !is_root() {
+            bail!(
+                "the page is looked at in a browser, and only root can install these packages: {}\n\
+                 run the command as root, or name a Chromium in {BROWSER_ENV}",
+                missing.join(" ")
+            );
+        }
+        install(paths, Release::find()?, &missing, false)?;
+    }
+    Ok("/usr/bin/chromium".into())
 }
 
 fn install(paths: &Paths, release: Release, missing: &[&str], qemu: bool) -> Result<()> {

@@ -14,12 +14,15 @@ use crate::shell;
 use crate::ui::{self, Step};
 
 /// The crates, in the order in which they build on one another.
-pub const PACKAGES: [&str; 8] = [
+pub const PACKAGES: [&str; 11] = [
     "redoubt-abi",
     "redoubt-core",
     "redoubt-boot",
     "redoubt",
     "redoubt-hostile",
+    "redoubt-workload",
+    "redoubt-profile",
+    "redoubt-profile-plugin",
     "redoubt-qemu",
     "redoubt-suite",
     "xtask",

@@ -1,6 +1,6 @@
 //! Sources in both their forms, and the lists that are made of them.
 
-use super::{Mirror, parse_lines, parse_paragraphs};
+use super::{Mirror, installed, parse_lines, parse_paragraphs};
 
 const PARAGRAPHS: &str = "\
 Types: deb
@@ -51,4 +51,12 @@ fn lines_are_read_with_and_without_options() {
 fn a_disabled_or_missing_suite_is_named() {
     let error = Mirror::choose(&parse_paragraphs(PARAGRAPHS), "trixie").unwrap_err().to_string();
     assert!(error.contains("`trixie`"), "{error}");
+}
+
+#[test]
+fn reads_what_a_simulation_would_install() {
+    let text = "Reading package lists...\nInst libc6 (2.36-9 Debian:12 [arm64])\n\
+                Inst crun (1.8.1-1 Debian:12 [arm64]) []\nConf libc6 (2.36-9)\n";
+    assert_eq!(installed(text), ["libc6", "crun"]);
+    assert!(installed("").is_empty());
 }

@@ -1,0 +1,2 @@
+still
+container || fail "the container"

@@ -1,0 +1,2 @@
+still
+$WORKLOAD fork /bin/true || fail "fork"

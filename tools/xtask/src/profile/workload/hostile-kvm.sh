@@ -1,0 +1,5 @@
+still
+mark 1
+guests
+mark 0
+checked

@@ -1,0 +1,2 @@
+still
+$WORKLOAD idle 2 || fail "idle"
