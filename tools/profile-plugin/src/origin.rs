@@ -5,7 +5,7 @@
 //! its own.
 
 use crate::arguments::Tenant;
-use crate::arm::vmid;
+use crate::arm::{Level, vmid};
 
 /// Who made the last entry into the privileged level.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,17 +46,16 @@ impl Rule {
         Rule { tenant, host_stage2, host_vmid: None }
     }
 
-    /// Tells who enters, with these values in HCR_EL2 and VTTBR_EL2. Learns the host's VMID.
-    pub fn who(&mut self, hcr: u64, vttbr: u64) -> Origin {
+    /// Tells who enters from a level, with these values in HCR_EL2 and VTTBR_EL2. Learns the host's
+    /// VMID. It is nobody where a kernel that runs at EL2 enters it from EL1, where it started.
+    pub fn who(&mut self, from: Level, hcr: u64, vttbr: u64) -> Option<Origin> {
         match (self.tenant, vmid(hcr, vttbr)) {
-            (Tenant::El0, _) => Origin::Guest,
-            (Tenant::Vm, None) => Origin::Host,
+            (Tenant::El0, _) => Some(Origin::Guest),
+            (Tenant::Vm, None) if !self.host_stage2 && from == Level::El1 => None,
+            (Tenant::Vm, None) => Some(Origin::Host),
             (Tenant::Vm, Some(vmid)) => {
-                if self.host_stage2 && *self.host_vmid.get_or_insert(vmid) == vmid {
-                    Origin::Host
-                } else {
-                    Origin::Guest
-                }
+                let is_host = self.host_stage2 && *self.host_vmid.get_or_insert(vmid) == vmid;
+                Some(if is_host { Origin::Host } else { Origin::Guest })
             }
         }
     }

@@ -184,7 +184,8 @@ impl Profile {
             Some(stage2) => stage2.each_ref().map(Register::read),
             None => [0, 0],
         };
-        if let Some(origin) = self.record(|recorder| recorder.entry(from, slot, esr, hcr, vttbr)) {
+        let entry = self.record(|recorder| recorder.entry(from, slot, esr, hcr, vttbr));
+        if let Some(origin) = entry.flatten() {
             origin_of(vcpu).store(origin as u8, Relaxed);
         }
     }

@@ -78,12 +78,20 @@ impl<W: Write> Recorder<W> {
         }
     }
 
-    /// Counts an entry into the privileged level, with the registers' values; returns who made it.
-    pub fn entry(&mut self, from: Level, slot: Slot, esr: u64, hcr: u64, vttbr: u64) -> Origin {
-        let origin = self.rule.who(hcr, vttbr);
+    /// Counts an entry into the privileged level, with the registers' values; returns who made it,
+    /// unless it was the privileged kernel itself.
+    pub fn entry(
+        &mut self,
+        from: Level,
+        slot: Slot,
+        esr: u64,
+        hcr: u64,
+        vttbr: u64,
+    ) -> Option<Origin> {
+        let origin = self.rule.who(from, hcr, vttbr)?;
         let class = slot.is_synchronous().then(|| arm::exception_class(esr));
         *self.entries.entry(Entry { from, slot, class, origin }).or_default() += 1;
-        origin
+        Some(origin)
     }
 
     /// Ends the phase and begins another.

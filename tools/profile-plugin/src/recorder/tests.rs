@@ -61,11 +61,11 @@ fn phases_hold_what_ran_in_them() {
     recorder.mark(1).expect("it is memory");
 
     run(&el1, Origin::Boot);
-    assert_eq!(recorder.entry(Level::El1, slot(8), HVC, VM, 7 << 48), Origin::Host);
-    assert_eq!(recorder.entry(Level::El1, slot(8), HVC, VM, 7 << 48), Origin::Host);
+    assert_eq!(recorder.entry(Level::El1, slot(8), HVC, VM, 7 << 48), Some(Origin::Host));
+    assert_eq!(recorder.entry(Level::El1, slot(8), HVC, VM, 7 << 48), Some(Origin::Host));
     run(&el2, Origin::Host);
     // The syndrome is an old one: an interrupt leaves it alone.
-    assert_eq!(recorder.entry(Level::El0, slot(9), HVC, VM, 8 << 48), Origin::Guest);
+    assert_eq!(recorder.entry(Level::El0, slot(9), HVC, VM, 8 << 48), Some(Origin::Guest));
     run(&el2, Origin::Guest);
     recorder.mark(0).expect("it is memory");
     recorder.finish().expect("it is memory");
