@@ -247,11 +247,23 @@ impl<'a> Tally<'a> {
     fn finish(self, spec: &WorkloadSpec, entries: Vec<Entry>, unseen: Vec<String>) -> Traversal {
         let by_origin = ORIGINS.into_iter().zip(&self.by_origin);
         let by_origin = by_origin.filter(|(_, traversed)| traversed.instructions != 0);
-        let vertical =
-            self.images.iter().enumerate().skip(self.privileged).map(|(index, image)| {
-                let traversed = self.vertical.get(&index);
-                (image.spec.name.clone(), traversed.map(Traversed::measure).unwrap_or_default())
-            });
+        // What images of one source tree share (headers) counts for the first of them, so that the
+        // images' numbers may be added.
+        let (mut functions, mut lines) = (HashSet::new(), HashSet::new());
+        let images = self.images.iter().enumerate().skip(self.privileged);
+        let vertical = images.map(|(index, image)| {
+            let Some(own) = self.vertical.get(&index) else {
+                return (image.spec.name.clone(), Measure::default());
+            };
+            let measure = Measure {
+                functions: own.functions.iter().filter(|key| functions.insert(**key)).count()
+                    as u64,
+                lines: own.lines.iter().filter(|key| lines.insert(**key)).count() as u64,
+                instructions: own.instructions,
+            };
+            (image.spec.name.clone(), measure)
+        });
+        let vertical: Vec<(String, Measure)> = vertical.collect();
         let mut traversed: Vec<Function> = self
             .functions
             .iter()
@@ -290,7 +302,7 @@ impl<'a> Tally<'a> {
             what: spec.what.clone(),
             horizontal: self.horizontal.measure(),
             by_origin: by_origin.map(|(origin, traversed)| (origin, traversed.measure())).collect(),
-            vertical: vertical.collect(),
+            vertical,
             entries,
             traversed,
             unknown: self.unknown,

@@ -20,9 +20,9 @@ pub fn density() -> Density {
          in 2012 and 0.59 in 2013; a static analyser finds a part of the defects that there are.",
         "High: the same section of Code Complete gives 1 to 25 errors for each 1,000 lines of \
          delivered software as the average of the industry.",
-        "High: the proof of seL4's functional correctness found 144 defects in 7,500 lines of C \
-         that had been tested before, 19 for each 1,000 lines, although it is a small kernel made \
-         with uncommon care (Klein et al., SOSP 2009, and the project's published numbers).",
+        "High: the proof of seL4's functional correctness found 144 defects in 8,700 lines of C \
+         that had been tested before, 17 for each 1,000 lines, although it is a small kernel made \
+         with uncommon care (Klein et al., SOSP 2009).",
         "The same range is applied to every system; that counts against Redoubt, if anything, since \
          nearly all of its code is memory-safe and the sources are about C.",
     ];

@@ -72,6 +72,8 @@ pub struct Traversed {
     pub lines: u64,
     /// Distinct functions.
     pub functions: u64,
+    /// Instructions at the privileged level in no known image.
+    pub unknown: u64,
 }
 
 impl Record {
@@ -97,6 +99,7 @@ impl Record {
                     name: workload.name.clone(),
                     lines: workload.horizontal.lines,
                     functions: workload.horizontal.functions,
+                    unknown: workload.unknown,
                 })
                 .collect(),
             traversed,
@@ -181,7 +184,8 @@ pub struct Change {
     pub functions: Vec<String>,
 }
 
-/// Compares a measurement with the record. Workloads that were not measured this time are left out.
+/// Compares a measurement with the record. What was recorded and is gone (a workload, or all that one
+/// traversed) fails: it is the measurement that shrank.
 pub fn compare(recorded: &Record, measured: &Record) -> Comparison {
     let mut comparison =
         Comparison { environment: differences(recorded, measured), ..Comparison::default() };
@@ -199,15 +203,32 @@ pub fn compare(recorded: &Record, measured: &Record) -> Comparison {
             });
             continue;
         };
-        let before = recorded.workloads[old].lines;
+        let Traversed { lines: before, unknown, .. } = recorded.workloads[old];
+        let outside = format!("instructions in no known image, of {}", workload.name);
+        comparison.add(&outside, unknown, workload.unknown, Vec::new);
+        if before != 0 && workload.lines == 0 {
+            comparison.gone(what, before);
+            continue;
+        }
         comparison.add(&what, before, workload.lines, || {
             functions(recorded, old, measured, index, workload.lines > before)
         });
+    }
+    for old in &recorded.workloads {
+        if !measured.workloads.iter().any(|workload| workload.name == old.name) {
+            comparison.gone(format!("lines traversed by {}", old.name), old.lines);
+        }
     }
     comparison
 }
 
 impl Comparison {
+    /// What was recorded was not measured.
+    fn gone(&mut self, what: String, recorded: u64) {
+        let recorded = Some(recorded);
+        self.growth.push(Change { what, recorded, measured: 0, functions: Vec::new() });
+    }
+
     /// Whether nothing grew that may not.
     pub fn is_passed(&self) -> bool {
         self.growth.is_empty()

@@ -187,15 +187,15 @@ fn workload(out: &mut String, report: &Report, name: &str) {
     }
     out.push_str(
         "| system | lines | of all | HAP | functions | instructions | entries | boot | host | \
-         guest | VAP |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         guest | VAP | unknown |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
     );
     for (system, workload) in runs {
         let all = system.privileged.iter().map(|image| image.lines).sum();
         let horizontal = workload.horizontal;
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             cell(&system.title),
             thousands(horizontal.lines),
             percent(horizontal.lines, all),
@@ -206,7 +206,8 @@ fn workload(out: &mut String, report: &Report, name: &str) {
             lines_of(workload, Origin::Boot),
             lines_of(workload, Origin::Host),
             lines_of(workload, Origin::Guest),
-            vertical(workload)
+            vertical(workload),
+            thousands(workload.unknown)
         );
     }
 }

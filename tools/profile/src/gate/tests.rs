@@ -57,8 +57,8 @@ fn a_record_is_read_back() {
   \"functions\": 3,
   \"bytes\": 4000,
   \"workloads\": [
-    {\"name\":\"boot\",\"lines\":100,\"functions\":3},
-    {\"name\":\"disk\",\"lines\":20,\"functions\":1}
+    {\"name\":\"boot\",\"lines\":100,\"functions\":3,\"unknown\":0},
+    {\"name\":\"disk\",\"lines\":20,\"functions\":1,\"unknown\":0}
   ],
   \"traversed\": {
     \"a.rs map\": [60,20],
@@ -138,7 +138,8 @@ fn long_lists_are_cut() {
 
 #[test]
 fn less_passes_and_asks_to_be_recorded() {
-    let measured = record(990, 4000, &[workload("boot", &[("map", 60), ("start", 30)])]);
+    let boot = workload("boot", &[("map", 60), ("start", 30)]);
+    let measured = record(990, 4000, &[boot, workload("disk", &[("map", 20)])]);
     let comparison = compare(&base(), &measured);
     assert!(comparison.is_passed());
     let text = comparison.to_string();
@@ -154,10 +155,24 @@ fn less_passes_and_asks_to_be_recorded() {
 }
 
 #[test]
+fn what_is_not_measured_any_more_fails() {
+    let boot = || workload("boot", &[("map", 60), ("start", 40)]);
+    let without = record(1000, 4000, &[boot()]);
+    assert!(compare(&base(), &without).to_string().contains("lines traversed by disk: 20 -> 0"));
+    assert!(!compare(&base(), &without).is_passed());
+    let empty = record(1000, 4000, &[boot(), workload("disk", &[])]);
+    assert!(!compare(&base(), &empty).is_passed());
+    let mut lost = workload("disk", &[("map", 20)]);
+    lost.unknown = 1;
+    let lost = record(1000, 4000, &[boot(), lost]);
+    assert!(!compare(&base(), &lost).is_passed());
+}
+
+#[test]
 fn another_environment_has_a_tolerance() {
     let elsewhere = |boot, lines| {
         let boot = workload("boot", &[("map", boot), ("start", 40)]);
-        let mut record = record(lines, 4000, &[boot]);
+        let mut record = record(lines, 4000, &[boot, workload("disk", &[("map", 20)])]);
         record.environment.qemu = "10.1".to_owned();
         record
     };
