@@ -48,6 +48,7 @@ impl fmt::Display for Version {
 pub struct Qemu {
     program: OsString,
     version: Version,
+    description: String,
 }
 
 impl Qemu {
@@ -70,12 +71,18 @@ impl Qemu {
                  run `cargo xtask setup` as root"
             );
         }
-        Ok(Qemu { program, version })
+        let description = text.lines().next().unwrap_or_default().trim().to_owned();
+        Ok(Qemu { program, version, description })
     }
 
     /// The version that was found.
     pub fn version(&self) -> Version {
         self.version
+    }
+
+    /// What it says of its version and its distributor.
+    pub fn description(&self) -> &str {
+        &self.description
     }
 
     /// Fails, with what to do, where this QEMU was built without TCG plugins.

@@ -32,7 +32,11 @@ fn orders_by_number_not_by_text() {
 
 #[test]
 fn a_qemu_without_plugins_is_named() {
-    let qemu = |program: &str| Qemu { program: program.into(), version: MINIMUM };
+    let qemu = |program: &str| Qemu {
+        program: program.into(),
+        version: MINIMUM,
+        description: String::new(),
+    };
     assert!(qemu("true").require_plugins().is_ok());
     let error = qemu("false").require_plugins().unwrap_err().to_string();
     assert!(

@@ -9,14 +9,15 @@ mod initramfs;
 mod kmod;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 use redoubt_suite::Artifacts;
 
 use crate::paths::Paths;
-use crate::road::Road;
+use crate::road::{LINUX_LINKER, Road};
 use crate::setup::{self, Arm64, Ready};
+use crate::shell;
 use crate::ui;
 
 pub use cross::hypervisor_elf;
@@ -63,9 +64,10 @@ pub struct Programs {
     pub driver: PathBuf,
 }
 
-/// The version of the compiler that the hypervisor is built with.
-pub fn compiler() -> Result<String> {
-    Road::find().compiler()
+/// The versions of the compilers that the hypervisor, and what is linked with C, are built with.
+pub fn compilers() -> Result<String> {
+    let gcc = shell::output(Command::new(LINUX_LINKER).arg("--version"))?;
+    Ok(format!("{}; {}", Road::find().compiler()?, gcc.lines().next().unwrap_or_default()))
 }
 
 /// Sets up and builds all products, as [`everything`] does, and says more of them.

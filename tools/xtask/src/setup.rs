@@ -42,6 +42,13 @@ pub fn command(refresh: bool) -> Result<ExitCode> {
     let ready = prepare(&paths, refresh)?;
     println!("  ok arm64 toolchain: {}", ready.road.describe());
     println!("  ok host kernel: {}", ready.arm64.release);
+    if refresh && xen::is_there(&paths) {
+        let _lock = lock(&paths)?;
+        match xen::ensure(&paths, true) {
+            Ok(xen) => println!("  ok Xen: {}", xen.version),
+            Err(error) => println!("  !! Xen stays as it is: {error:#}"),
+        }
+    }
     println!("Everything is there.");
     Ok(ExitCode::SUCCESS)
 }
@@ -51,10 +58,20 @@ pub fn ensure(paths: &Paths) -> Result<Ready> {
     prepare(paths, false)
 }
 
-fn prepare(paths: &Paths, refresh: bool) -> Result<Ready> {
+/// Waits until nobody else sets up, and keeps others from it until the file is dropped. Who holds it
+/// must not ask for it again.
+pub fn lock(paths: &Paths) -> Result<File> {
     make_folder(&paths.cache)?;
     let lock = File::create(paths.cache.join("lock")).context("cannot write to .cache")?;
-    lock.lock().context("cannot wait for another set-up to end")?;
+    if lock.try_lock().is_err() {
+        println!("  .. waiting for another set-up to end");
+        lock.lock().context("cannot wait for another set-up to end")?;
+    }
+    Ok(lock)
+}
+
+fn prepare(paths: &Paths, refresh: bool) -> Result<Ready> {
+    let _lock = lock(paths)?;
     let road = Road::find();
     packages::ensure(paths, road)?;
     let arm64 = debs::ensure(paths, refresh)?;

@@ -14,12 +14,12 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use redoubt_profile::analysis::{self, WorkloadSpec};
 use redoubt_profile::density::density;
 use redoubt_profile::gate::Environment;
 use redoubt_profile::image::{Image, Library};
-use redoubt_profile::model::{self, Missing, Report, VERSION};
+use redoubt_profile::model::{self, Missing, Origin, Report, VERSION};
 use redoubt_profile::recording::Recording;
 use redoubt_qemu::Qemu;
 
@@ -28,11 +28,14 @@ use super::systems::{self, System, Workload, images};
 use super::workload::{Job, Lab, Peer, RunResult};
 use crate::build::{self, Built};
 use crate::paths::{Paths, make_folder, remove_folder};
+use crate::setup;
 use crate::setup::peers::{self, DebugInformation};
 use crate::ui::{self, Step};
 
-/// The most machines at once: each takes up to 3 GiB.
+/// The most machines at once.
 const MACHINES: usize = 4;
+/// What a machine may take of this machine's memory, in KiB.
+const MACHINE_KIB: usize = 3 << 20;
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -69,6 +72,7 @@ pub fn measure(paths: &Paths, qemu: &Qemu, request: &Request) -> Result<Measured
     remove_folder(&out)?;
     make_folder(&out)?;
     let mut missing = Vec::new();
+    let lock = setup::lock(paths)?;
     let debug = if request.vertical || request.systems.iter().any(|one| one.needs_debug()) {
         ui::heading("Debug information and peers");
         let modules = build::modules(paths, &built.arm64)?;
@@ -90,6 +94,7 @@ pub fn measure(paths: &Paths, qemu: &Qemu, request: &Request) -> Result<Measured
             Err(error) => missing.push(lacks(system, None, &error)),
         }
     }
+    drop(lock);
     ui::heading("Workloads");
     let lab = Lab { built: &built, qemu, plugin: &plugin, out: &out };
     let runs = run_all(&lab, &prepared, &request.workloads);
@@ -131,9 +136,9 @@ pub fn measure(paths: &Paths, qemu: &Qemu, request: &Request) -> Result<Measured
     let order = |name: &str| request.systems.iter().position(|system| system.name() == name);
     systems.sort_by_key(|system| order(&system.name));
     let environment = Environment {
-        compiler: build::compiler()?,
+        compiler: build::compilers()?,
         kernel: built.arm64.release.clone(),
-        qemu: format!("QEMU {}", qemu.version()),
+        qemu: qemu.description().to_owned(),
     };
     let report = Report {
         version: VERSION,
@@ -202,7 +207,8 @@ fn run_all(
     let step = Step::start(&format!("{total} machines"));
     let jobs = Mutex::new(jobs);
     let results = Mutex::new(BTreeMap::new());
-    let machines = thread::available_parallelism().map_or(1, |count| count.get().min(MACHINES));
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let machines = cpus.min(free_kib() / MACHINE_KIB).clamp(1, MACHINES);
     thread::scope(|scope| {
         for _ in 0..machines {
             scope.spawn(|| {
@@ -235,6 +241,14 @@ fn run_all(
     results
 }
 
+/// The memory that is free on this machine, in KiB; as much as anybody wants if it does not say.
+fn free_kib() -> usize {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let number = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+    number.unwrap_or(usize::MAX)
+}
+
 /// A workload with its code mapped.
 struct Mapped {
     workload: model::Workload,
@@ -264,7 +278,17 @@ fn map(
         what: systems::plan(system, workload).what.into(),
         marks: vec![workload.phase()],
     };
-    let traversal = analysis::workload(&spec, &privileged, &vertical, &recording)?;
+    let mut traversal = analysis::workload(&spec, &privileged, &vertical, &recording)?;
+    // Modules are loaded later than others run; all else that is privileged always runs.
+    let lost = |name: &&String| {
+        !name.contains(':') && privileged.iter().any(|image| image.spec.name == **name)
+    };
+    if let Some(name) = traversal.unseen.iter().find(lost) {
+        bail!("nothing of the image `{name}` was seen to run: it is not the one that was started");
+    }
+    if system == System::LinuxContainer && workload == Workload::Boot {
+        by_the_host(&mut traversal.workload);
+    }
     fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
     let lines = traversal.workload.horizontal.lines;
     let mapped = Mapped {
@@ -274,6 +298,16 @@ fn map(
         vertical: vertical.iter().map(Image::describe).collect(),
     };
     Ok((mapped, format!("{lines} lines")))
+}
+
+/// Says that it was the host: while it boots there is no container, and every process is its own.
+fn by_the_host(workload: &mut model::Workload) {
+    let origins = workload.by_origin.iter_mut().map(|(origin, _)| origin);
+    for origin in origins.chain(workload.entries.iter_mut().map(|entry| &mut entry.origin)) {
+        if *origin == Origin::Guest {
+            *origin = Origin::Host;
+        }
+    }
 }
 
 /// Where the set of lines of a workload is written.

@@ -107,8 +107,10 @@ impl System {
             System::Xen => xen::BOUNDARY,
             System::LinuxContainer => {
                 "The whole kernel with its modules: containers share it, and any of its code can \
-                 reach every container's memory. There is nothing vertical: the runtime has left by \
-                 the time the container runs."
+                 reach every container's memory. The runtime, which starts the container and relays its \
+                 terminal, would be vertical; it is not counted, to the container's favour. But for \
+                 boot, every process counts as a tenant, as the kernel's entry does not tell one of \
+                 the container from one of the host: in vm-boot most of it is the runtime."
             }
         }
     }

@@ -86,18 +86,25 @@ pub fn browser(paths: &Paths) -> Result<PathBuf> {
     if let Some(named) = env::var_os(BROWSER_ENV) {
         return Ok(named.into());
     }
-    let missing = missing(&BROWSER);
-    if !missing.is_empty() {
-        if !is_root() {
-            bail!(
-                "the page is looked at in a browser, and only root can install these packages: {}\n\
-                 run the command as root, or name a Chromium in {BROWSER_ENV}",
-                missing.join(" ")
-            );
-        }
-        install(paths, Release::find()?, &missing, false)?;
-    }
+    let else_do = format!("name a Chromium in {BROWSER_ENV}");
+    on_demand(paths, &BROWSER, "to look at the page", &else_do)?;
     Ok("/usr/bin/chromium".into())
+}
+
+/// Makes sure that packages are there that only some commands need.
+pub fn on_demand(paths: &Paths, packages: &[&str], purpose: &str, else_do: &str) -> Result<()> {
+    let missing = missing(packages);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    if !is_root() {
+        bail!(
+            "these Debian packages are missing {purpose}, and only root can install them: {}\n\
+             run the command as root, or {else_do}",
+            missing.join(" ")
+        );
+    }
+    install(paths, Release::find()?, &missing, false)
 }
 
 fn install(paths: &Paths, release: Release, missing: &[&str], qemu: bool) -> Result<()> {

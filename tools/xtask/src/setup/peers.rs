@@ -28,6 +28,8 @@ use crate::ui;
 const RUNTIME: &str = "crun";
 /// Names the packages and versions of an unpacked peer, and shows that it is complete.
 const STAMP: &str = "packages";
+/// What the folders of debug information are called, before the kernel's release.
+const DEBUG: &str = "debug-";
 /// How a kernel says what it is.
 const BANNER: &[u8] = b"Linux version ";
 
@@ -57,7 +59,7 @@ pub fn debug_information(
     modules: &[String],
 ) -> Result<DebugInformation> {
     let release = &arm64.release;
-    let root = folder(paths)?.join(format!("debug-{release}"));
+    let root = folder(paths)?.join(format!("{DEBUG}{release}"));
     let debug = DebugInformation {
         vmlinux: root.join(format!("usr/lib/debug/boot/vmlinux-{release}")),
         modules: root.join(format!("usr/lib/debug/lib/modules/{release}")),
@@ -89,6 +91,7 @@ pub fn debug_information(
                 return Err(error);
             }
             place(&fresh, &root)?;
+            forget_older(paths, &root)?;
             Ok(((), format!("vmlinux and {} modules", modules.len())))
         })?;
         remove_folder(&downloads)?;
@@ -225,8 +228,7 @@ fn apt(paths: &Paths) -> Result<Apt> {
     Ok(apt)
 }
 
-/// Downloads packages of `size` bytes in all and says how far it is. A download that was broken off
-/// goes on where it was.
+/// Downloads packages of `size` bytes in all and says how far it is.
 fn download(
     paths: &Paths,
     apt: &Apt,
@@ -235,6 +237,8 @@ fn download(
     size: u64,
 ) -> Result<PathBuf> {
     let target = folder(paths)?.join(format!("{name}.debs"));
+    // What an earlier attempt left may be of another version, or cut short.
+    remove_folder(&target)?;
     make_folder(&target)?;
     let what =
         if packages.len() == 1 { packages[0].clone() } else { format!("{name} and libraries") };
@@ -257,6 +261,19 @@ fn download(
     })
 }
 
+/// Removes the debug information of kernels that were here before this one.
+fn forget_older(paths: &Paths, current: &Path) -> Result<()> {
+    for entry in fs::read_dir(folder(paths)?).context("cannot read .cache")? {
+        let path = entry.context("cannot read .cache")?.path();
+        let is_debug =
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(DEBUG));
+        if is_debug && path != current {
+            remove_folder(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// The files in a folder.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries =
@@ -273,7 +290,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
 
 /// An empty folder to unpack into.
 fn fresh(paths: &Paths, name: &str) -> Result<PathBuf> {
-    let fresh = folder(paths)?.join(format!("{name}.new-{}", std::process::id()));
+    let fresh = folder(paths)?.join(format!("{name}.new"));
     remove_folder(&fresh)?;
     make_folder(&fresh)?;
     Ok(fresh)
@@ -283,7 +300,8 @@ fn fresh(paths: &Paths, name: &str) -> Result<PathBuf> {
 fn place(fresh: &Path, root: &Path) -> Result<()> {
     if root.exists() {
         // Somebody may be reading it: it goes only once its place is taken.
-        let old = root.with_extension(format!("old-{}", std::process::id()));
+        let old = root.with_file_name("old");
+        remove_folder(&old)?;
         fs::rename(root, &old).with_context(|| format!("cannot move {}", root.display()))?;
         fs::rename(fresh, root).with_context(|| format!("cannot move to {}", root.display()))?;
         return remove_folder(&old);
@@ -305,9 +323,12 @@ fn extract(package: &Path, target: &Path, wanted: &[String]) -> Result<()> {
     tar.arg("-x").arg("-C").arg(target).args(wanted).stdin(stream);
     let unpacked = shell::output(&mut tar);
     let status = reader.wait().context("cannot wait for dpkg-deb")?;
-    unpacked.with_context(|| format!("{} does not hold what it should", package.display()))?;
+    unpacked.with_context(|| match status.success() {
+        true => format!("{} does not hold what it should", package.display()),
+        false => format!("{} is damaged, or there is no room: try again", package.display()),
+    })?;
     if !status.success() {
-        bail!("{} is damaged: remove it and try again", package.display());
+        bail!("{} is damaged: try again", package.display());
     }
     Ok(())
 }

@@ -21,6 +21,7 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::apt::{Apt, Mirror};
+use super::packages::on_demand;
 use super::release::Release;
 use crate::paths::{Paths, make_folder, remove_folder};
 use crate::shell;
@@ -93,15 +94,30 @@ impl Xen {
     }
 }
 
+fn root(paths: &Paths) -> PathBuf {
+    paths.cache.join("peers/xen")
+}
+
+/// Whether Xen was ever asked for.
+pub fn is_there(paths: &Paths) -> bool {
+    root(paths).is_dir()
+}
+
 /// Downloads, unpacks and builds Xen, unless it is there.
 pub fn ensure(paths: &Paths, refresh: bool) -> Result<Xen> {
-    let root = paths.cache.join("peers/xen");
+    let root = root(paths);
     let present = Xen::open(&root);
     if let Some(present) = &present
         && !refresh
     {
         return Ok(present.clone());
     }
+    on_demand(
+        paths,
+        &["dpkg-dev"],
+        "to unpack Xen's source",
+        "do without Xen: the others are measured",
+    )?;
     let apt = lists(paths)?;
     let work = paths.cache.join("peers/xen.new");
     remove_folder(&work)?;
@@ -171,7 +187,12 @@ fn newest_with_source(apt: &Apt, downloads: &Path) -> Result<String> {
                     };
                     return Ok((version.clone(), said));
                 }
-                Err(error) => failure = failure.or(Some(error)),
+                Err(error) => {
+                    failure = failure.or(Some(error));
+                    // Part of it may be there.
+                    remove_folder(downloads)?;
+                    make_folder(downloads)?;
+                }
             }
         }
         let error = failure.context("there is no version of Xen")?;

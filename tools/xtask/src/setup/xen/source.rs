@@ -41,8 +41,7 @@ pub fn unpack(downloads: &Path, folder: &Path) -> Result<()> {
     // Apt has checked the files against its signed lists.
     let mut command = Command::new("dpkg-source");
     command.args(["--no-check", "-x"]).arg(&description).arg(folder);
-    shell::output(&mut command)
-        .context("the source of Xen cannot be unpacked: is the package `dpkg-dev` installed?")?;
+    shell::output(&mut command).context("the source of Xen cannot be unpacked")?;
     Ok(())
 }
 
