@@ -314,3 +314,56 @@ fn by_the_host(workload: &mut model::Workload) {
 pub fn lines_file(folder: &Path, system: System, workload: Workload) -> PathBuf {
     folder.join(format!("{}-{}.txt", system.name(), workload.name()))
 }
+
+#[cfg(test)]
+mod tests {
+    //! What is said of what is missing, and images of several workloads.
+
+    use super::{by_the_host, include, without_debug};
+    use crate::profile::systems::System;
+    use redoubt_profile::model::{Entry, Image, Measure, Origin, Workload};
+
+    #[test]
+    fn without_debug_information_redoubt_is_measured_and_says_what_lacks() {
+        let error = anyhow::anyhow!("the mirror has no package `x-dbg`");
+        let missing = without_debug(&[System::Redoubt, System::Kvm], &error);
+        let reasons: Vec<_> = missing.iter().map(|one| (&*one.system, &*one.reason)).collect();
+        let whole = "the mirror has no package `x-dbg`";
+        let partly = "the host's kernel is not counted: the mirror has no package `x-dbg`";
+        assert_eq!(reasons, [("redoubt", partly), ("kvm", whole)]);
+        assert!(!System::Redoubt.needs_debug() && System::Kvm.needs_debug());
+    }
+
+    #[test]
+    fn an_image_of_several_workloads_is_listed_once() {
+        let image = |name: &str| Image {
+            name: name.into(),
+            what: String::new(),
+            functions: 1,
+            lines: 2,
+            bytes: 3,
+        };
+        let mut images = vec![image("linux")];
+        include(&mut images, vec![image("linux"), image("linux: ext4")]);
+        assert_eq!(images, [image("linux"), image("linux: ext4")]);
+    }
+
+    #[test]
+    fn what_runs_before_there_is_a_container_is_the_hosts() {
+        let measure = Measure { functions: 1, lines: 1, instructions: 1 };
+        let entry = |origin| Entry { origin, from: 0, cause: "SVC".into(), count: 1 };
+        let mut workload = Workload {
+            name: "boot".into(),
+            what: String::new(),
+            horizontal: measure,
+            by_origin: vec![(Origin::Boot, measure), (Origin::Guest, measure)],
+            vertical: Vec::new(),
+            entries: vec![entry(Origin::Guest)],
+            traversed: Vec::new(),
+            unknown: 0,
+        };
+        by_the_host(&mut workload);
+        assert_eq!(workload.by_origin, [(Origin::Boot, measure), (Origin::Host, measure)]);
+        assert_eq!(workload.entries, [entry(Origin::Host)]);
+    }
+}
