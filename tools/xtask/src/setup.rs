@@ -9,6 +9,7 @@
 
 mod apt;
 mod debs;
+mod libraries;
 mod packages;
 pub mod peers;
 mod release;

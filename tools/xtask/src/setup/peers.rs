@@ -14,11 +14,10 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use object::read::elf::ElfFile64;
-use object::{Object, ObjectSection};
 
 use super::apt::{Apt, Mirror};
 use super::debs::Arm64;
+use super::libraries;
 use super::release::Release;
 use crate::paths::{Paths, make_folder, remove_folder};
 use crate::shell;
@@ -156,20 +155,17 @@ pub struct Needed {
 impl Runtime {
     /// The program, and behind it the loader and the libraries, with what these need in turn.
     pub fn files(&self) -> Result<Vec<Needed>> {
-        const FOLDERS: [&str; 2] = ["lib/aarch64-linux-gnu", "usr/lib/aarch64-linux-gnu"];
         const LOADER: &str = "lib/ld-linux-aarch64.so.1";
         let here = |path: &str| Needed { path: path.to_owned(), file: self.root.join(path) };
         let mut found = vec![here(&format!("usr/bin/{RUNTIME}")), here(LOADER)];
         let mut next = 0;
         while let Some(file) = found.get(next).map(|needed| needed.file.clone()) {
             next += 1;
-            let bytes =
-                fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            for name in libraries(&bytes).with_context(|| format!("in {}", file.display()))? {
+            for name in libraries::needed(&file)? {
                 if found.iter().any(|needed| needed.path.ends_with(&format!("/{name}"))) {
                     continue;
                 }
-                let path = FOLDERS
+                let path = libraries::FOLDERS
                     .iter()
                     .map(|folder| format!("{folder}/{name}"))
                     .find(|path| self.root.join(path).is_file())
@@ -179,30 +175,6 @@ impl Runtime {
         }
         Ok(found)
     }
-}
-
-/// The libraries that a program or library names in its dynamic section.
-fn libraries(bytes: &[u8]) -> Result<Vec<String>> {
-    const NEEDED: u64 = object::elf::DT_NEEDED as u64;
-    let file = ElfFile64::<object::Endianness>::parse(bytes).context("this is no ELF file")?;
-    let part = |name: &str| -> Result<&[u8]> {
-        let section = file.section_by_name(name).with_context(|| format!("it has no {name}"))?;
-        section.data().with_context(|| format!("its {name} is cut short"))
-    };
-    let (entries, names) = (part(".dynamic")?, part(".dynstr")?);
-    let mut libraries = Vec::new();
-    for entry in entries.chunks_exact(16) {
-        let (tag, value) = entry.split_at(8);
-        let number =
-            |bytes: &[u8]| bytes.iter().rev().fold(0, |sum, &byte| sum << 8 | u64::from(byte));
-        if number(tag) == NEEDED {
-            let start = usize::try_from(number(value)).context("its .dynamic is damaged")?;
-            let rest = names.get(start..).context("its .dynamic is damaged")?;
-            let name = rest.split(|byte| *byte == 0).next().unwrap_or_default();
-            libraries.push(String::from_utf8_lossy(name).into_owned());
-        }
-    }
-    Ok(libraries)
 }
 
 /// Where peers are kept.
