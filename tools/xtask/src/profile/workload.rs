@@ -119,6 +119,24 @@ impl<'a> Job<'a> {
 }
 
 impl Lab<'_> {
+    /// The same machine, recorded as one of `system`; and the recording. Without segments there are
+    /// totals only.
+    pub fn recorded(
+        &self,
+        machine: Machine,
+        system: System,
+        name: &str,
+        segments: bool,
+    ) -> (Machine, PathBuf) {
+        let recording = self.out.join(format!("{name}.jsonl"));
+        let mut arguments = system.plugin().map(str::to_owned).to_vec();
+        arguments.push(format!("out={}", recording.display().to_string().replace(',', ",,")));
+        if !segments {
+            arguments.push("segments=off".into());
+        }
+        (machine.plugin(self.plugin, &arguments), recording)
+    }
+
     /// Boots `system`, does the job and keeps the recording.
     pub fn run(&self, system: System, peer: &Peer, job: &Job<'_>) -> Result<RunResult> {
         let Job { name, plan, .. } = job;
@@ -133,13 +151,7 @@ impl Lab<'_> {
         if job.network {
             machine = machine.device(Device::Network);
         }
-        let recording = self.out.join(format!("{name}.jsonl"));
-        let mut arguments = system.plugin().map(str::to_owned).to_vec();
-        arguments.push(format!("out={}", recording.display().to_string().replace(',', ",,")));
-        if !job.segments {
-            arguments.push("segments=off".into());
-        }
-        let machine = machine.plugin(self.plugin, &arguments);
+        let (machine, recording) = self.recorded(machine, system, name, job.segments);
         let log = built.artifacts.logs.join(format!("profile-{name}.log"));
         let mut vm = Launch::new(self.qemu, &machine, &log).start()?;
         for text in redoubt_suite::FATAL {

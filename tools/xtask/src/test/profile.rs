@@ -97,11 +97,10 @@ fn counted(lab: &Lab<'_>) -> Result<()> {
 }
 
 fn record_payload(lab: &Lab<'_>, payload: &Path, name: &str) -> Result<Vec<u8>> {
-    let recording = lab.out.join(format!("counted-{name}.jsonl"));
     let boot = Boot::Kernel { image: payload.to_owned(), initrd: None, append: String::new() };
-    let mut arguments = System::Redoubt.plugin().map(str::to_owned).to_vec();
-    arguments.push(format!("out={}", recording.display().to_string().replace(',', ",,")));
-    let machine = Machine::new(boot).iommu(Iommu::None).icount().plugin(lab.plugin, &arguments);
+    let machine = Machine::new(boot).iommu(Iommu::None).icount();
+    let name = format!("counted-{name}");
+    let (machine, recording) = lab.recorded(machine, System::Redoubt, &name, true);
     let log = lab.built.artifacts.logs.join("profile-counted.log");
     let mut vm = Launch::new(lab.qemu, &machine, &log).start()?;
     let status = vm.wait_exit(LIMIT)?;
