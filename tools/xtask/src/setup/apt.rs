@@ -12,7 +12,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::paths::make_folder;
+use super::release::Release;
+use crate::paths::{Paths, make_folder};
 use crate::shell;
 
 /// One line of a list of sources: an address and what is taken from it.
@@ -137,6 +138,20 @@ pub struct Apt {
 }
 
 impl Apt {
+    /// Prepares lists of what machines run, called `name`: Debian 12's packages on every machine, so that
+    /// everyone runs the same.
+    pub fn of_machines(paths: &Paths, name: &str) -> Result<Apt> {
+        let suite = Release::Bookworm.codename();
+        let mirror = Mirror::find(Release::find()?.codename())?;
+        Apt::new(
+            &paths.cache.join(format!("apt-{name}")),
+            &paths.logs().join(format!("setup-{name}.log")),
+            &mirror,
+            &[suite],
+            &[&format!("{suite}-security")],
+        )
+    }
+
     /// Prepares lists below `folder` with the given suites; what apt says goes to `log`.
     pub fn new(
         folder: &Path,

@@ -13,9 +13,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::apt::{Apt, Mirror};
+use super::apt::Apt;
 use super::packages::native_architecture;
-use super::release::Release;
 use crate::paths::{Paths, make_folder, remove_folder};
 use crate::shell;
 use crate::ui;
@@ -84,19 +83,9 @@ pub fn ensure(paths: &Paths, refresh: bool) -> Result<Arm64> {
     {
         return Ok(present.clone());
     }
-    // The kernel is Debian 12's on every machine, so that everyone runs the same host.
-    let suite = Release::Bookworm.codename();
-    let mirror = Mirror::find(Release::find()?.codename())?;
     let native = native_architecture()?;
     let architectures = if native == "arm64" { vec!["arm64"] } else { vec!["arm64", &native] };
-    let apt = Apt::new(
-        &paths.cache.join("apt-arm64"),
-        &paths.logs().join("setup-arm64.log"),
-        &mirror,
-        &[suite],
-        &[&format!("{suite}-security")],
-    )?
-    .foreign(&architectures);
+    let apt = Apt::of_machines(paths, "arm64")?.foreign(&architectures);
     ui::step("fetching the lists of arm64 packages", |_| Ok((apt.update()?, String::new())))?;
     let version = newest(&apt.depends(META)?)?;
     let release = format!("{version}{SUFFIX}");

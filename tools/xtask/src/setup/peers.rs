@@ -15,10 +15,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::apt::{Apt, Mirror};
+use super::apt::Apt;
 use super::debs::Arm64;
 use super::libraries;
-use super::release::Release;
 use crate::paths::{Paths, make_folder, remove_folder};
 use crate::shell;
 use crate::ui;
@@ -186,16 +185,7 @@ fn folder(paths: &Paths) -> Result<PathBuf> {
 
 /// Lists of Debian's packages for arm64.
 fn apt(paths: &Paths) -> Result<Apt> {
-    let suite = Release::Bookworm.codename();
-    let mirror = Mirror::find(Release::find()?.codename())?;
-    let apt = Apt::new(
-        &paths.cache.join("apt-peers"),
-        &paths.logs().join("setup-peers.log"),
-        &mirror,
-        &[suite],
-        &[&format!("{suite}-security")],
-    )?
-    .foreign(&["arm64"]);
+    let apt = Apt::of_machines(paths, "peers")?.foreign(&["arm64"]);
     ui::step("fetching the lists of arm64 packages", |_| Ok((apt.update()?, String::new())))?;
     Ok(apt)
 }

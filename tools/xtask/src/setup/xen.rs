@@ -20,9 +20,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
-use super::apt::{Apt, Mirror};
+use super::apt::Apt;
 use super::packages::on_demand;
-use super::release::Release;
 use crate::paths::{Paths, make_folder, remove_folder};
 use crate::shell;
 use crate::ui;
@@ -156,17 +155,7 @@ pub fn ensure(paths: &Paths, refresh: bool) -> Result<Xen> {
 
 /// Fetches the lists of Debian 12's packages and sources.
 fn lists(paths: &Paths) -> Result<Apt> {
-    let suite = Release::Bookworm.codename();
-    let mirror = Mirror::find(Release::find()?.codename())?;
-    let apt = Apt::new(
-        &paths.cache.join("apt-xen"),
-        &paths.logs().join("setup-xen.log"),
-        &mirror,
-        &[suite],
-        &[&format!("{suite}-security")],
-    )?
-    .foreign(&["arm64"])
-    .with_sources()?;
+    let apt = Apt::of_machines(paths, "xen")?.foreign(&["arm64"]).with_sources()?;
     ui::step("fetching the lists of Xen's packages", |_| Ok((apt.update()?, String::new())))?;
     Ok(apt)
 }
