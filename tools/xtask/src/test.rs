@@ -45,24 +45,55 @@ impl Suite {
     }
 }
 
-/// How many tests went which way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// How many tests passed, and which failed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Count {
     /// Those that passed.
     pub passed: u32,
-    /// Those that failed.
-    pub failed: u32,
+    /// Those that failed: the name and the reason of each.
+    pub failed: Vec<(String, String)>,
 }
 
 impl Count {
     /// Counts one test.
-    fn add(&mut self, passed: bool) {
-        if passed {
-            self.passed += 1;
-        } else {
-            self.failed += 1;
+    fn add(&mut self, name: &str, outcome: &Result<()>) {
+        match outcome {
+            Ok(()) => self.passed += 1,
+            Err(error) => self.failed.push((name.to_owned(), format!("{error:#}"))),
         }
     }
+
+    /// Runs one test, says how it went and counts it.
+    fn run(&mut self, name: &str, test: impl FnOnce() -> Result<()>) {
+        let step = Step::quiet(name);
+        let outcome = test();
+        match &outcome {
+            Ok(()) => step.done(""),
+            Err(error) => {
+                step.failed("FAILED");
+                println!("     {}", indented(&format!("{error:#}")));
+            }
+        }
+        self.add(name, &outcome);
+    }
+
+    /// What the user reads last: all failures once more, as a log may be cut short before its end, and
+    /// the numbers.
+    fn summary(&self) -> String {
+        let mut text = String::new();
+        for (name, reason) in &self.failed {
+            text.push_str(&format!("  !! {name}\n     {}\n", indented(reason)));
+        }
+        if !text.is_empty() {
+            text.insert_str(0, "Failed:\n");
+        }
+        text + &format!("{} passed, {} failed", self.passed, self.failed.len())
+    }
+}
+
+/// A text of several lines, for where the first one is indented already.
+fn indented(text: &str) -> String {
+    text.trim_end().replace('\n', "\n     ")
 }
 
 /// `cargo xtask test`.
@@ -75,12 +106,11 @@ pub fn command(args: &TestArgs) -> Result<ExitCode> {
     let mut count = Count::default();
     // An error here is a failure too: the count is printed all the same.
     let outcome = run(args, &tests, &mut count);
-    if let Err(error) = &outcome {
-        eprintln!("error: {error:#}");
-        count.failed += 1;
+    if outcome.is_err() {
+        count.add("the tests did not all run", &outcome);
     }
-    println!("{} passed, {} failed", count.passed, count.failed);
-    Ok(if count.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    println!("{}", count.summary());
+    Ok(if count.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The QEMU tests that the arguments ask for.
@@ -136,7 +166,7 @@ fn one(test: &Test, context: &Context, count: &mut Count) {
         (all, _) => step.failed(&format!("{failed} of {all} cases FAILED")),
     }
     for case in &cases {
-        count.add(case.outcome.is_ok());
+        count.add(&case.name, &case.outcome);
         if cases.len() > 1 {
             let mark = if case.outcome.is_ok() { "ok" } else { "!!" };
             println!("     {mark} {}", case.name);
@@ -147,5 +177,25 @@ fn one(test: &Test, context: &Context, count: &mut Count) {
     }
     if let Some(log) = log.filter(|_| failed > 0) {
         println!("     log: {}", log.display());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! The end of a run.
+
+    use super::Count;
+    use anyhow::anyhow;
+
+    #[test]
+    fn failures_are_told_again_with_their_reasons() {
+        let mut count = Count::default();
+        count.add("one", &Ok(()));
+        assert_eq!(count.summary(), "1 passed, 0 failed");
+        count.add("two", &Err(anyhow!("first line\nsecond line").context("why")));
+        assert_eq!(
+            count.summary(),
+            "Failed:\n  !! two\n     why: first line\n     second line\n1 passed, 1 failed"
+        );
     }
 }

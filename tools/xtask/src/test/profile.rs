@@ -25,7 +25,7 @@ use crate::profile::workload::{Job, LIMIT, Lab, Peer};
 use crate::profile::{self, plugin};
 use crate::setup;
 use crate::shell;
-use crate::ui::{self, Step};
+use crate::ui;
 
 /// What the payload must be seen to run.
 const COUNTED: &str = include_str!("profile/counted.txt");
@@ -40,40 +40,28 @@ pub fn run(paths: &Paths, count: &mut Count) -> Result<()> {
     remove_folder(&out)?;
     make_folder(&out)?;
     let lab = Lab { built: &built, qemu: &qemu, plugin: &plugin, out: &out };
-    count.add(passes("the plugin counts what was counted by hand", || counted(&lab)));
-    count.add(passes("a recording repeats itself, with disks, network and a VM, too", || {
-        repeats(&lab)
-    }));
+    test(count, "the plugin counts what was counted by hand", || counted(&lab));
+    test(count, "a recording repeats itself, with disks, network and a VM, too", || repeats(&lab));
     let mut reports = Vec::new();
-    count.add(passes("Redoubt's attack profile has not grown", || {
+    test(count, "Redoubt's attack profile has not grown", || {
         let (report, comparison) = profile::check(paths)?;
         reports.push(report);
         ensure!(comparison.is_passed(), "{comparison}");
         Ok(())
-    }));
-    count.add(passes("pKVM and Xen are measured, and mapped", || {
+    });
+    test(count, "pKVM and Xen are measured, and mapped", || {
         reports.push(peers(paths, &qemu)?);
         Ok(())
-    }));
-    count.add(passes("the page shows it all in a browser", || page(paths, reports, &out)));
-    count.add(passes("what is broken in a page, the browser shows", || broken_pages(paths)));
+    });
+    test(count, "the page shows it all in a browser", || page(paths, reports, &out));
+    test(count, "what is broken in a page, the browser shows", || broken_pages(paths));
     Ok(())
 }
 
-/// Runs a test and says how it went.
-fn passes(name: &str, test: impl FnOnce() -> Result<()>) -> bool {
-    // It has steps of its own, each with a line.
+/// Runs a test that shows steps of its own.
+fn test(count: &mut Count, name: &str, test: impl FnOnce() -> Result<()>) {
     println!("  .. {name}");
-    let step = Step::quiet(name);
-    match test() {
-        Ok(()) => step.done(""),
-        Err(error) => {
-            step.failed("FAILED");
-            println!("     {}", format!("{error:#}").replace('\n', "\n     "));
-            return false;
-        }
-    }
-    true
+    count.run(name, test);
 }
 
 fn counted(lab: &Lab<'_>) -> Result<()> {

@@ -35,26 +35,17 @@ pub fn run(paths: &Paths, count: &mut Count) -> Result<()> {
     for package in PACKAGES {
         one(paths, package, count)?;
     }
-    count.add(driver_model(paths));
+    count.run("interrupt controller model of the driver", || driver_model(paths));
     Ok(())
 }
 
-/// Builds and runs the driver's test of its interrupt controller model; says whether it passed.
-fn driver_model(paths: &Paths) -> bool {
-    let step = Step::quiet("interrupt controller model of the driver");
+/// Builds and runs the driver's test of its interrupt controller model.
+fn driver_model(paths: &Paths) -> Result<()> {
     let mut make = Command::new("make");
     make.arg("-C").arg(paths.root.join("guest-linux/driver/tests")).arg("check");
     make.arg(format!("OUT={}", paths.out.join("vgic_test").display()));
     make.env_remove("MAKEFLAGS");
-    match shell::logged(&mut make, &paths.logs().join("unit-driver.log")) {
-        Ok(()) => step.done(""),
-        Err(error) => {
-            step.failed("FAILED");
-            println!("     {}", format!("{error:#}").replace('\n', "\n     "));
-            return false;
-        }
-    }
-    true
+    shell::logged(&mut make, &paths.logs().join("unit-driver.log"))
 }
 
 fn one(paths: &Paths, package: &str, count: &mut Count) -> Result<()> {
@@ -65,18 +56,16 @@ fn one(paths: &Paths, package: &str, count: &mut Count) -> Result<()> {
     command.arg("--all-features");
     let output = shell::run(&mut command)?;
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let counted = counted(&text);
+    let (passed, failed) = counted(&text);
     text.push_str(&String::from_utf8_lossy(&output.stderr));
     let log = paths.logs().join(format!("unit-{package}.log"));
     fs::write(&log, &text).with_context(|| format!("cannot write {}", log.display()))?;
-    count.passed += counted.passed;
-    count.failed += counted.failed;
-    let summary = format!("{} passed, {} failed", counted.passed, counted.failed);
-    match (output.status.success(), counted.failed) {
-        (true, 0) => step.done(&summary),
-        (false, 1..) => {
+    let summary = format!("{passed} passed, {} failed", failed.len());
+    match (output.status.success(), failed.as_slice()) {
+        (true, []) => step.done(&summary),
+        (false, [_, ..]) => {
             step.failed(&summary);
-            failed(&text).iter().for_each(|name| println!("     FAILED {name}"));
+            failed.iter().for_each(|(name, _)| println!("     FAILED {name}"));
             println!("     log: {}", log.display());
         }
         _ => {
@@ -89,49 +78,81 @@ fn one(paths: &Paths, package: &str, count: &mut Count) -> Result<()> {
             );
         }
     }
+    count.passed += passed;
+    count.failed.extend(failed.into_iter().map(|(name, why)| (format!("{package}: {name}"), why)));
     Ok(())
 }
 
-/// Adds up the summaries in what `cargo test` prints.
-fn counted(text: &str) -> Count {
-    let mut count = Count::default();
-    for line in text.lines().filter(|line| line.starts_with("test result: ")) {
-        let number = |what: &str| -> u32 {
-            let before = line.split(what).next().unwrap_or_default();
-            before.rsplit(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or_default()
-        };
-        count.passed += number("passed");
-        count.failed += number("failed");
+/// Reads what `cargo test` prints: how many passed, and which failed with what output.
+fn counted(text: &str) -> (u32, Vec<(String, String)>) {
+    let mut passed = 0;
+    let mut failed = Vec::new();
+    for line in text.lines() {
+        if line.starts_with("test result: ") {
+            let before = line.split("passed").next().unwrap_or_default();
+            let number = before.rsplit(' ').nth(1).and_then(|word| word.parse().ok());
+            passed += number.unwrap_or(0);
+        } else if let Some(name) = failure(line) {
+            failed.push((name.to_owned(), output(text, name)));
+        }
     }
-    count
+    (passed, failed)
 }
 
-/// The names of the tests that failed.
-fn failed(text: &str) -> Vec<&str> {
-    text.lines()
-        .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
-        .collect()
+/// The test that failed, as the line of its result says.
+fn failure(line: &str) -> Option<&str> {
+    let name = line.strip_prefix("test ")?.strip_suffix(" ... FAILED")?;
+    Some(name.strip_suffix(" - should panic").unwrap_or(name))
+}
+
+/// What a test that failed printed.
+fn output(text: &str, name: &str) -> String {
+    let heading = format!("---- {name} stdout ----\n");
+    let Some((_, rest)) = text.split_once(&heading) else { return "it printed nothing".into() };
+    let end = rest.find("\n---- ").or_else(|| rest.find("\nfailures:\n")).unwrap_or(rest.len());
+    rest[..end].trim().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
-    //! Summaries as `cargo test` prints them.
+    //! Output as `cargo test` prints it.
 
-    use super::{Count, counted, failed};
+    use super::counted;
 
     const TEXT: &str = "\
 running 3 tests
 test a::b ... ok
 test a::c ... FAILED
-test result: FAILED. 31 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s
+test a::d - should panic ... FAILED
+
+failures:
+
+---- a::c stdout ----
+
+thread 'a::c' panicked at src/a.rs:1:2:
+no
+note: run with `RUST_BACKTRACE=1`
+
+---- a::d stdout ----
+quiet
+
+failures:
+    a::c
+    a::d
+
+test result: FAILED. 31 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s
    Doc-tests x
 test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
 
     #[test]
     fn adds_up_and_names_failures() {
-        assert_eq!(counted(TEXT), Count { passed: 33, failed: 1 });
-        assert_eq!(failed(TEXT), ["a::c"]);
-        assert_eq!(counted(""), Count::default());
+        let (passed, failed) = counted(TEXT);
+        assert_eq!(passed, 33);
+        let failed: Vec<_> = failed.iter().map(|(name, why)| (&**name, &**why)).collect();
+        let panicked =
+            "thread 'a::c' panicked at src/a.rs:1:2:\nno\nnote: run with `RUST_BACKTRACE=1`";
+        assert_eq!(failed, [("a::c", panicked), ("a::d", "quiet")]);
+        assert_eq!(counted(""), (0, Vec::new()));
     }
 }
