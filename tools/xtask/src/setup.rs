@@ -43,15 +43,31 @@ pub fn command(refresh: bool) -> Result<ExitCode> {
     let ready = prepare(&paths, refresh)?;
     println!("  ok arm64 toolchain: {}", ready.road.describe());
     println!("  ok host kernel: {}", ready.arm64.release);
-    if refresh && xen::is_there(&paths) {
-        let _lock = lock(&paths)?;
-        match xen::ensure(&paths, true) {
-            Ok(xen) => println!("  ok Xen: {}", xen.version),
-            Err(error) => println!("  !! Xen stays as it is: {error:#}"),
-        }
+    if refresh {
+        refresh_peers(&paths)?;
     }
     println!("Everything is there.");
     Ok(ExitCode::SUCCESS)
+}
+
+/// Gets the newest of those peers that are there. One that cannot be had stays as it is.
+fn refresh_peers(paths: &Paths) -> Result<()> {
+    let _lock = lock(paths)?;
+    let mut peers = Vec::new();
+    if xen::is_there(paths) {
+        peers.push(("Xen", xen::ensure(paths, true).map(|xen| xen.version)));
+    }
+    if peers::has_runtime(paths) {
+        let runtime = peers::runtime(paths, true).map(|runtime| runtime.version);
+        peers.push(("container runtime", runtime));
+    }
+    for (name, outcome) in peers {
+        match outcome {
+            Ok(version) => println!("  ok {name}: {version}"),
+            Err(error) => println!("  !! {name} stays as it is: {error:#}"),
+        }
+    }
+    Ok(())
 }
 
 /// Makes sure that everything is there, saying so only where there is something to do.

@@ -49,7 +49,7 @@ impl Peer {
         match system {
             System::Redoubt | System::Pkvm | System::Kvm => Ok(Peer::Stock),
             System::Xen => xen::ensure(paths, false).map(Peer::Xen),
-            System::LinuxContainer => peers::runtime(paths).map(Peer::Container),
+            System::LinuxContainer => peers::runtime(paths, false).map(Peer::Container),
         }
     }
 

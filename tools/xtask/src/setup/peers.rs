@@ -101,11 +101,16 @@ pub fn debug_information(
     Ok(debug)
 }
 
-/// Makes sure that the container runtime is there.
-pub fn runtime(paths: &Paths) -> Result<Runtime> {
+/// Whether the container runtime is there.
+pub fn has_runtime(paths: &Paths) -> bool {
+    paths.cache.join("peers").join(RUNTIME).join(STAMP).is_file()
+}
+
+/// Makes sure that the container runtime is there; the newest one if `refresh` is set.
+pub fn runtime(paths: &Paths, refresh: bool) -> Result<Runtime> {
     let root = folder(paths)?.join(RUNTIME);
     let read = || fs::read_to_string(root.join(STAMP)).ok();
-    if read().is_none() {
+    if refresh || read().is_none() {
         let apt = apt(paths)?;
         let packages = apt.closure(RUNTIME)?;
         let mut size = 0;
