@@ -17,9 +17,11 @@
 //! # What repeats
 //!
 //! Under `-icount`, with the clock and the random numbers fixed, equal software makes equal
-//! recordings, byte for byte, as long as nothing happens at the host's own pace: disks and networks
-//! complete when the host does, so that with them counts vary, and the order in which code first
-//! runs.
+//! recordings as long as nothing happens at the host's own pace. Disks and networks complete when the
+//! host does; `settle` waits for them, so that a request is done before the next instruction. Of
+//! several requests to a disk at once QEMU finishes now one, now another first: whoever wants
+//! recordings that repeat gives a disk one at a time. In what order QEMU translates, and so the order
+//! of the segments, is QEMU's.
 //!
 //! # Key types
 //!

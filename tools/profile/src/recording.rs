@@ -130,6 +130,76 @@ impl Recording {
     }
 }
 
+/// An instruction where it ran: level, virtual and physical address, opcode.
+type Place = (u8, u64, u64, u32);
+
+impl Recording {
+    /// Fails unless the other recording saw the same: in each phase the same entries, and each
+    /// instruction equally often on the same behalf.
+    ///
+    /// How the instructions are cut into segments and which ran first is QEMU's, whose blocks end where
+    /// the host's clock interrupts them, too; it is not compared.
+    ///
+    /// # Errors
+    /// The first difference: its phase, and the instruction.
+    pub fn same_as(&self, other: &Recording) -> Result<()> {
+        let marks = |recording: &Recording| -> Vec<u16> {
+            recording.phases.iter().map(|phase| phase.mark).collect()
+        };
+        ensure!(marks(self) == marks(other), "the phases differ");
+        for (index, (ours, theirs)) in self.phases.iter().zip(&other.phases).enumerate() {
+            let mark = ours.mark;
+            let phase = format!("phase {index} (mark {mark})");
+            ensure!(
+                ours.entries == theirs.entries,
+                "{phase}: the entries differ: {:?}, then {:?}",
+                ours.entries,
+                theirs.entries
+            );
+            ensure!(
+                ours.instructions == theirs.instructions,
+                "{phase}: the instructions differ: {:?} at EL0 to EL3, then {:?}",
+                ours.instructions,
+                theirs.instructions
+            );
+            let (ours, theirs) = (self.counts(ours), other.counts(theirs));
+            let mut pairs = ours.iter().zip(&theirs);
+            if let Some((our, their)) = pairs.find(|(our, their)| our != their) {
+                let (first, second) = (our.min(their), our.max(their));
+                let ((level, va, _, opcode), counts) = first;
+                bail!(
+                    "{phase}: {opcode:08x} at {va:#x} ran {counts:?} times at EL{level} in one \
+                     recording only; the next instruction that differs is at {:#x}",
+                    second.0.1
+                );
+            }
+            ensure!(ours.len() == theirs.len(), "{phase}: one recording saw more code");
+        }
+        Ok(())
+    }
+
+    /// How often each instruction ran in a phase, in the order of their places.
+    fn counts(&self, phase: &Phase) -> Vec<(Place, [u64; 3])> {
+        let mut counts: Vec<(Place, [u64; 3])> = Vec::new();
+        for executed in &phase.executed {
+            let Segment { level, va, pa, opcodes } = &self.segments[executed.segment];
+            for (offset, &opcode) in (0_u64..).step_by(4).zip(opcodes) {
+                counts.push(((*level, va + offset, pa + offset, opcode), executed.counts));
+            }
+        }
+        counts.sort_unstable();
+        // An instruction may be in several segments. The sums are at most the phase's own.
+        counts.dedup_by(|(place, more), (kept, sum)| {
+            let same = place == kept;
+            if same {
+                sum.iter_mut().zip(*more).for_each(|(sum, more)| *sum += more);
+            }
+            same
+        });
+        counts
+    }
+}
+
 /// What is said of a file without an end.
 const CUT_OFF: &str = "the recording was cut off before its end: QEMU did not exit by itself, or \
                        the disk was full; run the workload again";

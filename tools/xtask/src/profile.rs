@@ -31,13 +31,15 @@ const SUMMARY: &str = "docs/attack-profile.md";
 
 /// What may differ between two measurements.
 const NOT_DETERMINISTIC: [&str; 3] = [
-    "Two runs of the same images and workload on the same QEMU record the same, to the byte: one \
-     instruction is one nanosecond, the clock, the random numbers and the layout of kernels and \
-     processes are fixed, and a virtio device finishes a request before the next instruction. \
-     The tests compare recordings of Redoubt (disk, net, vm-boot) each time; those of the other \
-     systems were compared by hand.",
+    "Two runs of the same images and workload on the same QEMU record the same, each instruction \
+     equally often: one instruction is one nanosecond, the clock, the random numbers and the layout \
+     of kernels and processes are fixed, and a virtio device finishes a request before the next \
+     instruction. A disk has one request at a time (virtio_blk.queue_depth=1), as QEMU finishes \
+     several in any order. The tests compare recordings of Redoubt (disk, net, vm-boot) each time; \
+     those of the other systems were compared by hand.",
     "Another compiler, kernel, QEMU or Debian package gives other numbers; so does another file in an \
-     initrd, by where the kernel puts things.",
+     initrd, by where the kernel puts things and when its timers come: at most a few lines of \
+     Redoubt and pKVM, mostly below 1 % of Linux and Xen, and up to a fifth in short workloads.",
     "A machine so busy that QEMU's device threads do not come to rest for two minutes ends the run \
      with an error instead of a number.",
 ];

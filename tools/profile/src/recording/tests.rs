@@ -151,3 +151,43 @@ fn a_file_that_is_not_there_is_named() {
     let error = Recording::read(Path::new("no/such/recording")).expect_err("it is not there");
     assert!(format!("{error:#}").contains("cannot open the recording no/such/recording"));
 }
+
+#[test]
+fn recordings_are_the_same_if_each_instruction_ran_equally_often() {
+    let recording = |executed: &str, segments: &str| {
+        let phase = PHASE.replace("[[7,1,2,0],[9,0,0,2]]", executed);
+        let segments = format!(r#"{{"segments":[{segments}]}}"#);
+        parse(&[HEAD, &phase, &segments, END]).unwrap()
+    };
+    const TWO: &str = r#"[7,2,4096,8192,"d503201fd65f03c0"],[9,1,16384,16384,"d65f03c0"]"#;
+    let first = recording("[[7,1,2,0],[9,0,0,2]]", TWO);
+    first.same_as(&first).unwrap();
+    // Another order, and the first segment cut in two on one of its three runs.
+    const CUT: &str = r#"[0,1,16384,16384,"d65f03c0"],[1,2,4100,8196,"d65f03c0"],[2,2,4096,8192,"d503201f"],[3,2,4096,8192,"d503201fd65f03c0"]"#;
+    first.same_as(&recording("[[0,0,0,2],[1,1,0,0],[2,1,0,0],[3,0,2,0]]", CUT)).unwrap();
+
+    let differs = |executed: &str, segments: &str| {
+        let other = recording(executed, segments);
+        let error = first.same_as(&other).expect_err("they differ");
+        assert_eq!(format!("{error}"), format!("{}", other.same_as(&first).unwrap_err()));
+        format!("{error}")
+    };
+    // On another's behalf; elsewhere; another instruction.
+    let who = differs("[[7,2,1,0],[9,0,0,2]]", TWO);
+    assert!(
+        who.contains("phase 0 (mark 1): d503201f at 0x1000 ran [1, 2, 0] times at EL2"),
+        "{who}"
+    );
+    assert!(differs("[[7,1,2,0],[9,0,0,2]]", &TWO.replace("4096", "4128")).contains("0x1000"));
+    assert!(differs("[[7,1,2,0],[9,0,0,2]]", &TWO.replace("8192", "8224")).contains("0x1000"));
+    assert!(differs("[[7,1,2,0],[9,0,0,2]]", &TWO.replace("1f", "3f")).contains("d503201f"));
+
+    let entries = PHASE.replace(r#""count":5"#, r#""count":4"#);
+    let entries = parse(&[HEAD, &entries, SEGMENTS, END]).unwrap();
+    assert!(format!("{}", first.same_as(&entries).unwrap_err()).contains("the entries differ"));
+    let more = parse(&[HEAD, PHASE, PHASE, SEGMENTS, END]).unwrap();
+    assert!(format!("{}", first.same_as(&more).unwrap_err()).contains("the phases differ"));
+    let nothing = r#"{"phase":1,"instructions":[0,2,6,0],"entries":[{"from":1,"slot":8,"ec":22,"origin":"host","count":5},{"from":1,"slot":9,"ec":null,"origin":"guest","count":1}],"executed":[]}"#;
+    let nothing = parse(&[HEAD, nothing, END]).unwrap();
+    assert!(format!("{}", first.same_as(&nothing).unwrap_err()).contains("more code"));
+}

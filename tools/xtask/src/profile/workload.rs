@@ -27,8 +27,8 @@ pub const LIMIT: Duration = Duration::from_secs(900);
 /// Size of a disk.
 const DISK_BYTES: u64 = 32 << 20;
 /// What all kernels are told besides what tests tell them: code and processes lie where they always
-/// lie.
-const COMMAND_LINE: &str = "nokaslr norandmaps";
+/// lie, and a disk has one request at a time, as QEMU finishes several in any order.
+const COMMAND_LINE: &str = "nokaslr norandmaps virtio_blk.queue_depth=1";
 /// How a script says why it failed.
 const FAILED: &str = "WORKLOAD failed: ";
 

@@ -66,11 +66,9 @@ fn test(count: &mut Count, name: &str, test: impl FnOnce() -> Result<()>) {
 
 fn counted(lab: &Lab<'_>) -> Result<()> {
     let payload = lab.built.artifacts.payload("counted")?;
-    let recordings = ["first", "second"].map(|name| record_payload(lab, payload, name));
-    let [first, second] = recordings;
-    let (first, second) = (first?, second?);
-    ensure!(first == second, "two recordings of the same payload differ");
-    let recording = Recording::parse(first.as_slice())?;
+    let recording = record_payload(lab, payload, "first")?;
+    let second = record_payload(lab, payload, "second")?;
+    recording.same_as(&second).context("two recordings of the same payload differ")?;
     let seen: String = recording.phases.iter().map(|phase| told(phase, &recording)).collect();
     let wanted: String = COUNTED
         .lines()
@@ -84,7 +82,7 @@ fn counted(lab: &Lab<'_>) -> Result<()> {
     Ok(())
 }
 
-fn record_payload(lab: &Lab<'_>, payload: &Path, name: &str) -> Result<Vec<u8>> {
+fn record_payload(lab: &Lab<'_>, payload: &Path, name: &str) -> Result<Recording> {
     let boot = Boot::Kernel { image: payload.to_owned(), initrd: None, append: String::new() };
     let machine = Machine::new(boot).iommu(Iommu::None).icount();
     let name = format!("counted-{name}");
@@ -93,7 +91,7 @@ fn record_payload(lab: &Lab<'_>, payload: &Path, name: &str) -> Result<Vec<u8>> 
     let mut vm = Launch::new(lab.qemu, &machine, &log).start()?;
     let status = vm.wait_exit(LIMIT)?;
     ensure!(status.success(), "QEMU ended with {status}{}", vm.console().tail());
-    fs::read(&recording).with_context(|| format!("cannot read {}", recording.display()))
+    Recording::read(&recording)
 }
 
 /// A phase in the form of the expected one: instructions, entries, and addresses that ran equally often.
@@ -130,18 +128,18 @@ fn told(phase: &Phase, recording: &Recording) -> String {
     text
 }
 
-/// Two runs of a workload with disks, one with a network and one with a VM record the same, to the
-/// byte.
+/// Two runs of a workload with disks, one with a network and one with a VM record the same.
 fn repeats(lab: &Lab<'_>) -> Result<()> {
     for workload in [Workload::Disk, Workload::Net, Workload::VmBoot] {
         let plan = systems::plan(System::Redoubt, workload);
         let job = Job::of(System::Redoubt, workload, &plan);
-        let record = || -> Result<Vec<u8>> {
+        let record = || -> Result<Recording> {
             let run = lab.run(System::Redoubt, &Peer::Stock, &job)?;
-            fs::read(&run.recording).context("the recording is gone")
+            Recording::read(&run.recording)
         };
-        let same = record()? == record()?;
-        ensure!(same, "two recordings of {} differ", workload.name());
+        let (first, second) = (record()?, record()?);
+        let name = workload.name();
+        first.same_as(&second).with_context(|| format!("two recordings of {name} differ"))?;
     }
     Ok(())
 }

@@ -20,8 +20,9 @@ load() {
     done <"/profile/modules/$1/order"
 }
 
-# files: a file system on the second disk, at /data.
+# files: a file system on the second disk, at /data. Each disk has one request at a time.
 files() {
+    [ "$(cat /sys/module/virtio_blk/parameters/queue_depth)" = 1 ] || fail "the queue of disks is deep"
     load files
     mke2fs -F /dev/vdb >/dev/null || fail "no file system can be made on the second disk"
     mkdir -p /data && mount -t ext4 /dev/vdb /data || fail "the second disk cannot be mounted"
