@@ -5,6 +5,7 @@
 //! the standard library along with the program, from Debian's own copy of its source. The road is
 //! found, not chosen, and every build says which it took.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -79,7 +80,7 @@ impl Road {
         let prefix = format!("CARGO_TARGET_{}", target.to_uppercase().replace('-', "_"));
         let (linker, flags) = link(target);
         command.env(format!("{prefix}_LINKER"), linker);
-        command.env(format!("{prefix}_RUSTFLAGS"), flags);
+        command.env(format!("{prefix}_RUSTFLAGS"), format!("{flags}{}", nameless_home()));
         command
     }
 
@@ -131,6 +132,20 @@ fn has_source() -> bool {
     let sysroot = shell::output(Command::new("rustc").args(["--print", "sysroot"]));
     sysroot
         .is_ok_and(|root| Path::new(root.trim()).join("lib/rustlib/src/rust/library/core").is_dir())
+}
+
+/// What gives the sources of libraries, which panics name, a path that is the same whoever builds: how
+/// long it is, is where things are in a program, and so what its kernel does for it.
+fn nameless_home() -> String {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    match home {
+        // Flags are told apart by spaces: such a path stays.
+        Some(home) if !home.to_string_lossy().contains(' ') => {
+            format!(" --remap-path-prefix={}=/cargo", home.display())
+        }
+        _ => String::new(),
+    }
 }
 
 /// The linker and the compiler's flags: EL2's code pages are guarded, so that every target of an

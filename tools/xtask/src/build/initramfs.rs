@@ -198,11 +198,13 @@ fn workload(arm64: &Arm64, parts: &Parts) -> Result<Vec<u8>> {
 }
 
 /// A program or module without its debug information, which is large, of no use in the machine, and
-/// names paths of this one: what is in an initrd shall not depend on them.
+/// names paths of this one; and without the hash over it. What is in an initrd shall not depend on where
+/// it was built: kernels that load other bytes put things elsewhere, and then run other code.
 fn stripped(file: &Path) -> Result<Vec<u8>> {
     let target = file.with_extension("stripped");
     let mut strip = Command::new(STRIP);
-    strip.arg("--strip-debug").arg("-o").arg(&target).arg(file);
+    strip.args(["--strip-debug", "--remove-section=.note.gnu.build-id", "-o"]);
+    strip.arg(&target).arg(file);
     shell::output(&mut strip).with_context(|| format!("cannot strip {}", file.display()))?;
     fs::read(&target).with_context(|| format!("cannot read {}", target.display()))
 }

@@ -1,7 +1,7 @@
 //! The tests of the attack profile that need QEMU or a browser.
 //!
-//! Decides what is tried in the time that there is: the plugin against a payload whose instructions were
-//! counted by hand; that recordings repeat, with devices too; Redoubt's own profile against the record;
+//! Decides what is tried in the time that there is: that machines load the same wherever it was built;
+//! the plugin against a payload whose instructions were counted by hand; that recordings repeat, with devices too; Redoubt's own profile against the record;
 //! the shortest runs of pKVM and Xen, mapped by their debug information; the page of all that, in a
 //! browser. The rest is in the unit tests of the crates.
 
@@ -15,9 +15,10 @@ use redoubt_profile::html::browser::check_in_browser;
 use redoubt_profile::model::{Report, System as Measured};
 use redoubt_profile::recording::{Phase, Recording};
 use redoubt_qemu::{Boot, Iommu, Launch, Machine, Qemu};
+use redoubt_suite::Artifacts;
 
 use super::Count;
-use crate::build;
+use crate::build::{self, Built};
 use crate::paths::{Paths, make_folder, remove_folder};
 use crate::profile::measure::{self, Request};
 use crate::profile::systems::{self, System, Workload};
@@ -40,6 +41,7 @@ pub fn run(paths: &Paths, count: &mut Count) -> Result<()> {
     remove_folder(&out)?;
     make_folder(&out)?;
     let lab = Lab { built: &built, qemu: &qemu, plugin: &plugin, out: &out };
+    test(count, "what machines load does not name where it was built", || nameless(&built, paths));
     test(count, "the plugin counts what was counted by hand", || counted(&lab));
     test(count, "a recording repeats itself, with disks, network and a VM, too", || repeats(&lab));
     let mut reports = Vec::new();
@@ -62,6 +64,21 @@ pub fn run(paths: &Paths, count: &mut Count) -> Result<()> {
 fn test(count: &mut Count, name: &str, test: impl FnOnce() -> Result<()>) {
     println!("  .. {name}");
     count.run(name, test);
+}
+
+/// What a machine loads must not depend on where it was built: then it would run other code.
+fn nameless(built: &Built, paths: &Paths) -> Result<()> {
+    let Artifacts { image, host, guest, hostile, .. } = &built.artifacts;
+    let folder = format!("{}/", paths.root.display());
+    for file in image.iter().chain([host, guest, hostile, &built.workload]) {
+        let bytes = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        if let Some(at) = memchr::memmem::find(&bytes, folder.as_bytes()) {
+            let end = bytes.len().min(at + 200);
+            let text = String::from_utf8_lossy(&bytes[at..end]);
+            bail!("{} names `{}`", file.display(), text.split('\0').next().unwrap_or_default());
+        }
+    }
+    Ok(())
 }
 
 fn counted(lab: &Lab<'_>) -> Result<()> {
