@@ -80,7 +80,7 @@ impl Road {
         let prefix = format!("CARGO_TARGET_{}", target.to_uppercase().replace('-', "_"));
         let (linker, flags) = link(target);
         command.env(format!("{prefix}_LINKER"), linker);
-        command.env(format!("{prefix}_RUSTFLAGS"), format!("{flags}{}", nameless_home()));
+        command.env(format!("{prefix}_RUSTFLAGS"), format!("{flags}{}", remap_home()));
         command
     }
 
@@ -134,9 +134,9 @@ fn has_source() -> bool {
         .is_ok_and(|root| Path::new(root.trim()).join("lib/rustlib/src/rust/library/core").is_dir())
 }
 
-/// What gives the sources of libraries, which panics name, a path that is the same whoever builds: how
-/// long it is, is where things are in a program, and so what its kernel does for it.
-fn nameless_home() -> String {
+/// The flag that gives the sources of libraries, which panics name, the same path whoever builds: by
+/// its length things move in a program, and its kernel then does other things for it.
+fn remap_home() -> String {
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
     match home {

@@ -1,9 +1,10 @@
 //! The tests of the attack profile that need QEMU or a browser.
 //!
 //! Decides what is tried in the time that there is: that machines load the same wherever it was built;
-//! the plugin against a payload whose instructions were counted by hand; that recordings repeat, with devices too; Redoubt's own profile against the record;
-//! the shortest runs of pKVM and Xen, mapped by their debug information; the page of all that, in a
-//! browser. The rest is in the unit tests of the crates.
+//! the plugin against a payload whose instructions were counted by hand; that recordings repeat, with
+//! devices too; Redoubt's own profile against the record; the shortest runs of pKVM and Xen, mapped by
+//! their debug information; the page of all that, in a browser. The rest is in the unit tests of the
+//! crates.
 
 use std::fs;
 use std::path::Path;

@@ -109,7 +109,8 @@ fn failure(line: &str) -> Option<&str> {
 fn output(text: &str, name: &str) -> String {
     let heading = format!("---- {name} stdout ----\n");
     let Some((_, rest)) = text.split_once(&heading) else { return "it printed nothing".into() };
-    let end = rest.find("\n---- ").or_else(|| rest.find("\nfailures:\n")).unwrap_or(rest.len());
+    let ends = ["\n---- ", "\nfailures:\n"].map(|end| rest.find(end));
+    let end = ends.into_iter().flatten().min().unwrap_or(rest.len());
     rest[..end].trim().to_owned()
 }
 
@@ -141,6 +142,7 @@ failures:
     a::d
 
 test result: FAILED. 31 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0s
+---- another stdout ----
    Doc-tests x
 test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s
 ";
